@@ -1,0 +1,1 @@
+"""The language: pure XMPP, without sockets, clocks, logs or randomness."""

@@ -1,0 +1,193 @@
+"""The receiving half of one XML stream: whatever bytes arrive → frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from xml.parsers import expat
+
+from jabberd.xmpp import ns
+from jabberd.xmpp.error import LocalError, StreamCondition, StreamError
+from jabberd.xmpp.frames import Broken, Frame, Limits, StreamOpened
+from jabberd.xmpp.scanner import (
+    LANG,
+    POOL,
+    SPACE,
+    TAG,
+    FrameRead,
+    Header,
+    Pool,
+    Scanner,
+    from_expat,
+    make_parser,
+)
+
+
+class Framer:
+    """The receiving half of one XML stream.
+
+    Feed it whatever arrives; how the bytes were cut makes no difference. `limits` may be
+    replaced at any time.
+    """
+
+    __slots__ = ("_header", "_lang", "_opening", "_over", "_pool", "_scanner", "limits")
+
+    def __init__(self, limits: Limits, pool: Pool | None = None) -> None:
+        self.limits = limits
+        self._pool = pool or POOL
+        self._opening: _Opening | None = None
+        self._header: Header | None = None
+        self._lang = ""
+        self._scanner: Scanner | None = None
+        self._over = False
+
+    def restart(self) -> None:
+        """Expect a new stream header; everything of the former stream is forgotten."""
+        self._opening = None
+        self._header = None
+        self._scanner = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has partly arrived."""
+        return self._scanner is None and self._opening is None
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes and return the frames that they complete, in order.
+
+        A fault of the peer ends the list with `Broken`; afterwards everything is ignored.
+        """
+        return self._feed(data, single=False)[0]
+
+    def feed_one(self, data: bytes) -> tuple[list[Frame], bytes]:
+        """Take bytes up to the end of the next frame, and return the bytes behind it too.
+
+        For negotiation, where a frame may begin a new stream or change who reads the bytes.
+        """
+        return self._feed(data, single=True)
+
+    def _feed(self, data: bytes, *, single: bool) -> tuple[list[Frame], bytes]:
+        frames: list[Frame] = []
+        if self._over or not data:
+            return frames, b""
+        try:
+            if self._header is None:
+                data = self._open(data, frames)
+                if not data or single:
+                    return frames, data
+            scanner = self._scanner or self._take()
+            scanner.frames = frames
+            scanner.single = single
+            if scanner.feed(data):
+                self._scanner = None
+                self._pool.give(scanner)
+            else:
+                self._scanner = scanner
+                self._over = scanner.done
+        except FrameRead as stop:
+            self._scanner = None
+            return frames, stop.rest
+        except expat.ExpatError as error:
+            frames.append(Broken(from_expat(error)))
+        except StreamError as error:
+            frames.append(Broken(error))
+        else:
+            return frames, b""
+        self._over = True
+        self._scanner = None
+        return frames, b""
+
+    def _take(self) -> Scanner:
+        if self._header is None:
+            raise LocalError("no stream header yet")
+        scanner = self._pool.take(self._header)
+        scanner.limits = self.limits
+        scanner.lang = self._lang
+        return scanner
+
+    def _open(self, data: bytes, frames: list[Frame]) -> bytes:
+        """Parse the stream header; returns the bytes behind it."""
+        if self._opening is None:
+            # A keep-alive may still be under way when the stream starts anew.
+            data = data.lstrip(SPACE)
+            if not data:
+                return b""
+            self._opening = _Opening()
+        opening = self._opening
+        opening.feed(data, self.limits)
+        if opening.header is None or opening.opened is None:
+            return b""
+        self._opening = None
+        self._header = opening.header
+        self._lang = opening.opened.lang
+        frames.append(opening.opened)
+        return opening.rest
+
+
+class _HeaderRead(Exception):  # noqa: N818 -- no error: it makes expat stop behind the header
+    """The stream header is whole; a scanner takes over."""
+
+
+class _Opening:
+    """The stream header while it arrives."""
+
+    __slots__ = ("data", "declared", "header", "limits", "opened", "parser", "rest")
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.declared: dict[str, str] = {}
+        self.opened: StreamOpened | None = None
+        self.header: Header | None = None
+        self.rest = b""
+        self.limits = Limits()
+        self.parser = make_parser()
+        self.parser.XmlDeclHandler = self._declaration
+        self.parser.StartNamespaceDeclHandler = self._declare
+        self.parser.StartElementHandler = self._start
+
+    def feed(self, data: bytes, limits: Limits) -> None:
+        self.limits = limits
+        self.data += data
+        try:
+            self.parser.Parse(data, False)
+        except _HeaderRead:
+            return
+        if len(self.data) > limits.stanza_bytes:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "the stream header is too long")
+
+    @staticmethod
+    def _declaration(version: str, encoding: str | None, _standalone: int) -> None:
+        if encoding is not None and encoding.lower() not in {"utf-8", "utf8"}:
+            raise StreamError(StreamCondition.UNSUPPORTED_ENCODING, "streams are UTF-8")
+        if version != "1.0":
+            raise StreamError(StreamCondition.NOT_WELL_FORMED, "streams are XML 1.0")
+
+    def _declare(self, prefix: str | None, uri: str | None) -> None:
+        if len(self.declared) >= self.limits.attributes:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many namespace declarations")
+        self.declared[prefix or ""] = uri or ""
+
+    def _start(self, name: str, attrs: Mapping[str, str]) -> None:
+        namespace, _, local = name.rpartition(" ")
+        if len(attrs) > self.limits.attributes:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many attributes")
+        if local != "stream":
+            raise StreamError(StreamCondition.BAD_FORMAT, "the root element is not a stream")
+        if namespace != ns.STREAM:
+            raise StreamError(StreamCondition.INVALID_NAMESPACE, f"not a stream of {ns.STREAM}")
+        tag = TAG.match(self.data, self.parser.CurrentByteIndex)
+        if tag is None:  # expat has accepted the tag, so the expression does
+            raise StreamError(StreamCondition.INTERNAL_SERVER_ERROR)
+        content = self.declared.get("", "")
+        self.opened = StreamOpened(
+            content,
+            attrs.get("to", ""),
+            attrs.get("from", ""),
+            attrs.get("id", ""),
+            attrs.get("version"),
+            attrs.get(LANG, ""),
+        )
+        self.header = Header(tag[1], content, self.declared)
+        self.rest = self.data[tag.end() :]
+        if tag[0].endswith(b"/>"):
+            self.rest = b"</%s>" % tag[1]
+        raise _HeaderRead

@@ -1,0 +1,39 @@
+"""Every namespace the server speaks, one per line."""
+
+CLIENT = "jabber:client"
+SERVER = "jabber:server"
+COMPONENT = "jabber:component:accept"  # XEP-0114
+STREAM = "http://etherx.jabber.org/streams"
+XML = "http://www.w3.org/XML/1998/namespace"
+STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
+STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+SESSION = "urn:ietf:params:xml:ns:xmpp-session"  # RFC 3921, a no-op since RFC 6121
+ROSTER = "jabber:iq:roster"
+ROSTER_VERSIONING = "urn:xmpp:features:rosterver"  # RFC 6121 §2.6
+PRE_APPROVAL = "urn:xmpp:features:pre-approval"  # RFC 6121 §3.4
+
+DATA_FORMS = "jabber:x:data"  # XEP-0004
+LAST = "jabber:iq:last"  # XEP-0012
+DISCO_INFO = "http://jabber.org/protocol/disco#info"  # XEP-0030
+DISCO_ITEMS = "http://jabber.org/protocol/disco#items"  # XEP-0030
+PRIVATE = "jabber:iq:private"  # XEP-0049
+COMMANDS = "http://jabber.org/protocol/commands"  # XEP-0050
+VCARD = "vcard-temp"  # XEP-0054
+REGISTER = "jabber:iq:register"  # XEP-0077
+REGISTER_FEATURE = "http://jabber.org/features/iq-register"  # XEP-0077
+REGISTER_CANCEL = "jabber:iq:register:cancel"  # XEP-0077, a FORM_TYPE
+AUTH = "jabber:iq:auth"  # XEP-0078
+VERSION = "jabber:iq:version"  # XEP-0092
+CAPS = "http://jabber.org/protocol/caps"  # XEP-0115
+SERVERINFO = "http://jabber.org/network/serverinfo"  # XEP-0157, a FORM_TYPE
+PING = "urn:xmpp:ping"  # XEP-0199
+CHAT_STATES = "http://jabber.org/protocol/chatstates"  # XEP-0085
+TIME = "urn:xmpp:time"  # XEP-0202
+DELAY = "urn:xmpp:delay"  # XEP-0203
+HINTS = "urn:xmpp:hints"  # XEP-0334
+SASL_CB = "urn:xmpp:sasl-cb:0"  # XEP-0440
+LIMITS = "urn:xmpp:stream-limits:0"  # XEP-0478
+AUTH_FEATURE = "http://jabber.org/features/iq-auth"  # XEP-0078

@@ -1,0 +1,1 @@
+"""What a XEP looks like on the wire: one file per payload."""

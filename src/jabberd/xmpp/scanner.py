@@ -1,0 +1,379 @@
+"""Bytes inside a stream → frames, with expat: the hot path of the server.
+
+expat checks every byte for well-formedness and namespaces, but no tree is built: a stanza keeps
+the raw slice of its payload, and only the head's attributes and the names of the direct
+children are looked at. Restricted XML (RFC 6120 §11.1) and everything above the limits is
+refused while it is being parsed.
+
+A parser takes about 10 KiB and holds nothing of its stream between two stanzas, so streams
+share a small pool of them: a stream owns one only while a stanza has partly arrived.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from xml.parsers import expat
+
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import Element, escape_attr, escape_text
+from jabberd.xmpp.error import StreamCondition, StreamError
+from jabberd.xmpp.frames import BadAddress, Frame, Limits, Nonza, StreamEnd, parse_in_scope
+from jabberd.xmpp.jid import JID, InvalidJID
+from jabberd.xmpp.stanza import AnyStanza, Iq, Message, Presence, qname
+
+SPACE: Final = b" \t\r\n"
+LANG: Final = f"{ns.XML} lang"
+# A start tag that expat has accepted; ">" is legal inside attribute values. Possessive, so that
+# it cannot backtrack.
+TAG: Final = re.compile(rb"""<([^\s>/]++)(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
+_ATTR: Final = re.compile(rb"""([^\s=<]++)\s*+=\s*+("[^"]*+"|'[^']*+')""")
+_HEAD: Final = frozenset({b"to", b"from", b"id", b"type", b"xml:lang"})
+_HEAD_KEYS: Final = frozenset({"to", "from", "id", "type", LANG})
+
+# expat scans an unfinished tag again from its beginning at every call. Below `_HOLD` bytes that
+# is cheap; above, bytes that cannot finish a tag are held back, and the sum of what is scanned
+# again is bounded (CVE-2023-52425 is this attack).
+_HOLD: Final = 16 * 1024
+_RESCAN_FACTOR: Final = 256
+
+# expat keeps every name that it has seen until it is freed.
+_RECYCLE_AFTER: Final = 4 * 1024 * 1024
+_POOL_HEADERS: Final = 16
+_POOL_DEPTH: Final = 8
+
+
+class Header:
+    """What of a stream header stays in force for the stanzas in it."""
+
+    __slots__ = ("content", "kinds", "prefixes", "scope", "start")
+
+    def __init__(self, tag: bytes, content: str, declared: Mapping[str, str]) -> None:
+        self.content = content
+        self.kinds = {qname(content, kind.tag): kind for kind in (Message, Presence, Iq)}
+        # The prefixes that a stanza may use because the header declares them, each with the
+        # declaration to give it when it leaves this stream.
+        self.prefixes = tuple(
+            (f"{prefix}:".encode(), f" xmlns:{prefix}='{escape_attr(uri)}'".encode())
+            for prefix, uri in sorted(declared.items())
+            if prefix
+        )
+        default = f" xmlns='{escape_attr(declared.get('', ''))}'".encode()
+        self.scope = default + b"".join(text for _, text in self.prefixes)
+        self.start = b"<%s%s>" % (tag, self.scope)
+
+
+class Scanner:
+    """An expat parser inside a stream whose header it has been fed."""
+
+    __slots__ = (
+        "_parts", "attrs", "base", "begin", "children", "data", "declarations", "depth",
+        "done", "elements", "end", "frames", "header", "lang", "limits", "name", "parser",
+        "rescanned", "single", "total",
+    )  # fmt: skip
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.limits = Limits()
+        self.lang = ""
+        self.depth = 0
+        self.done = False
+        self.elements = 0
+        self.declarations = 0
+        self.name = ""
+        self.attrs: Mapping[str, str] = {}
+        self.children: list[str] = []
+        self.begin = 0
+        self.frames: list[Frame] = []
+        self.rescanned = 0
+        self.single = False
+        self._parts: list[bytes] = []  # held back, not fed to expat yet
+        self.parser = make_parser()
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.StartNamespaceDeclHandler = self._declare
+        self.data = header.start
+        self.base = 0  # expat's index of self.data[0]
+        self.end = 0  # expat's index behind the last whole frame
+        self.parser.Parse(header.start, False)
+        self.end = self.total = len(header.start)
+        self.declarations = 0
+        self.data = b""
+        self.base = self.total
+
+    def feed(self, data: bytes) -> bool:
+        """Parse; whole frames are appended to `frames`. True when the scanner is idle again."""
+        pending = len(self.data)
+        if pending > _HOLD:
+            self._parts.append(data)
+            if b">" not in data:
+                self._check_size(sum(map(len, self._parts)) + pending)
+                return False
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self.rescanned += pending
+            if self.rescanned > _RESCAN_FACTOR * self.limits.stanza_bytes:
+                raise StreamError(
+                    StreamCondition.POLICY_VIOLATION, "the stanza arrives in too many pieces"
+                )
+        self.data = self.data + data if pending else data
+        self.total += len(data)
+        self.parser.Parse(data, False)
+        if self.done:
+            return False
+        rest = self.total - self.end
+        if not rest:
+            self.data = b""
+        else:
+            self.data = self.data[self.end - self.base :]
+            if self.depth == 1 and not self.data.strip(SPACE):
+                # White space between stanzas keeps connections alive (RFC 6120 §4.6.1).
+                self.data = b""
+                self.end = self.total
+                rest = 0
+            else:
+                self._check_size(rest)
+        self.base = self.end
+        return not rest
+
+    def _check_size(self, size: int) -> None:
+        if size > self.limits.stanza_bytes:
+            raise StreamError(
+                StreamCondition.POLICY_VIOLATION,
+                f"a stanza may have {self.limits.stanza_bytes} bytes",
+            )
+
+    def _declare(self, _prefix: str | None, uri: str | None) -> None:
+        self.declarations += 1
+        if self.declarations > self.limits.declarations:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many namespace declarations")
+        if uri is not None and len(uri) > self.limits.name_bytes:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "a namespace is too long")
+
+    def _start(self, name: str, attrs: Mapping[str, str]) -> None:
+        depth = self.depth = self.depth + 1
+        if depth == 3:
+            self.children.append(name)
+        elif depth == 2:
+            self.name = name
+            self.attrs = attrs
+            self.children = []
+            self.elements = 0
+            self.begin = self.parser.CurrentByteIndex
+            if self.begin != self.end:
+                self._check_between()
+        elif depth == 1:
+            return  # the header, with limits of its own
+        limits = self.limits
+        self.elements += 1
+        if (
+            depth - 1 > limits.depth
+            or self.elements > limits.elements
+            or len(attrs) > limits.attributes
+            or len(name) > limits.name_bytes
+        ):
+            self._refuse(name, attrs)
+        if len(attrs) > 8:
+            for key in attrs:
+                if len(key) > limits.name_bytes:
+                    self._refuse(key, {})
+
+    def _refuse(self, name: str, attrs: Mapping[str, str]) -> None:
+        limits = self.limits
+        if self.depth - 1 > limits.depth:
+            why = f"elements may be nested {limits.depth} deep"
+        elif self.elements > limits.elements:
+            why = f"a stanza may have {limits.elements} elements"
+        elif len(name) > limits.name_bytes:
+            why = f"a name may have {limits.name_bytes} characters"
+        else:
+            why = f"an element may have {limits.attributes} attributes, not {len(attrs)}"
+        raise StreamError(StreamCondition.POLICY_VIOLATION, why)
+
+    def _check_between(self) -> None:
+        between = self.data[self.end - self.base : self.begin - self.base]
+        if between.strip(SPACE):
+            raise StreamError(StreamCondition.BAD_FORMAT, "text between stanzas")
+
+    def _end(self, _name: str) -> None:
+        depth = self.depth = self.depth - 1
+        if depth > 1:
+            return
+        index = self.parser.CurrentByteIndex
+        if depth == 0:
+            self.begin = index
+            self._check_between()
+            self.frames.append(StreamEnd())
+            self.done = True
+            return
+        data = self.data
+        begin = self.begin - self.base
+        tag = TAG.match(data, begin)
+        if tag is None:  # expat has accepted the tag, so the expression does
+            raise StreamError(StreamCondition.INTERNAL_SERVER_ERROR)
+        inner = tag.end()
+        if data[inner - 2] == 0x2F:  # "/": an empty-element tag has no end tag
+            close = stop = inner
+        else:
+            close = index - self.base
+            stop = data.index(b">", close) + 1
+        if stop - begin > self.limits.stanza_bytes:
+            self._check_size(stop - begin)
+        self.end = stop + self.base
+        self.declarations = 0
+        self.rescanned = 0
+        kind = self.header.kinds.get(self.name)
+        if kind is not None:
+            self.frames.append(self._stanza(kind, tag, data[inner:close], stop))
+        else:
+            namespace, _, local = self.name.rpartition(" ")
+            raw = data[begin:stop]
+            self.frames.append(Nonza(namespace, local, self.attrs, raw, self.header.scope))
+        if self.single and stop < len(data):
+            raise FrameRead(data[stop:])
+
+    def _stanza(
+        self, kind: type[AnyStanza], tag: re.Match[bytes], inner: bytes, stop: int
+    ) -> Frame:
+        attrs = self.attrs
+        extra = b""
+        children = tuple(self.children)
+        if b":" in tag[1]:
+            return self._rewritten(kind, tag.string[tag.start() : stop])
+        start = tag[0]
+        if b"xmlns" in start or not attrs.keys() <= _HEAD_KEYS:
+            extra = b"".join(
+                b" %s=%s" % (name, value)
+                for name, value in _ATTR.findall(start)
+                if name not in _HEAD and name != b"xmlns"
+            )
+        for prefix, declaration in self.header.prefixes:
+            if prefix in inner or prefix in extra:
+                name = declaration.partition(b"=")[0]
+                if name + b"=" not in extra:
+                    extra += declaration
+        if self.header.content != ns.CLIENT:
+            children = _as_client(children, self.header.content)
+        return _addressed(kind, attrs, self.lang, children, inner, extra)
+
+    def _rewritten(self, kind: type[AnyStanza], raw: bytes) -> Frame:
+        # RFC 6120 §4.8.5 lets a sender prefix its stanzas; inside this server they never are.
+        tree = parse_in_scope(raw, self.header.scope)
+        attrs = {key: value for key, value in tree.attrs.items() if key in _HEAD_KEYS}
+        content = self.header.content
+        inner = b"".join(_child_bytes(child, content) for child in tree.children)
+        children = _as_client(tuple(qname(child.ns, child.name) for child in tree), content)
+        return _addressed(kind, attrs, self.lang, children, inner, b"")
+
+
+def _child_bytes(child: Element | str, content: str) -> bytes:
+    if isinstance(child, str):
+        return escape_text(child).encode()
+    return child.to_bytes(content)
+
+
+def _as_client(children: tuple[str, ...], content: str) -> tuple[str, ...]:
+    start = f"{content} "
+    return tuple(
+        f"{ns.CLIENT} {name[len(start) :]}" if name.startswith(start) else name for name in children
+    )
+
+
+def _addressed(
+    kind: type[AnyStanza],
+    attrs: Mapping[str, str],
+    lang: str,
+    children: tuple[str, ...],
+    inner: bytes,
+    extra: bytes,
+) -> Frame:
+    stanza = kind(
+        id=attrs.get("id", ""),
+        type=attrs.get("type", ""),
+        lang=attrs.get(LANG, lang),  # RFC 6120 §8.1.5: the stream's language is the default
+        children=children,
+        inner=inner,
+        extra=extra,
+    )
+    bad: BadAddress | None = None
+    for attr in ("to", "from"):
+        text = attrs.get(attr)
+        if text is None:
+            continue
+        try:
+            jid = JID.parse(text)
+        except InvalidJID as error:
+            bad = bad or BadAddress(stanza, attr, str(error))
+        else:
+            if attr == "to":
+                stanza.to = jid
+            else:
+                stanza.from_ = jid
+    return bad or stanza
+
+
+class FrameRead(Exception):  # noqa: N818 -- no error: it makes expat stop behind a frame
+    """One frame is whole, and it may change how the bytes behind it are to be read."""
+
+    def __init__(self, rest: bytes) -> None:
+        super().__init__()
+        self.rest = rest
+
+
+class Pool:
+    """Idle scanners, by the stream header that they are in. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._idle: dict[bytes, list[Scanner]] = {}
+
+    def take(self, header: Header) -> Scanner:
+        """A scanner inside a stream of this header."""
+        idle = self._idle.get(header.start)
+        return idle.pop() if idle else Scanner(header)
+
+    def give(self, scanner: Scanner) -> None:
+        """Take an idle scanner back; it is kept where there is room."""
+        if scanner.total > _RECYCLE_AFTER:
+            return
+        key = scanner.header.start
+        idle = self._idle.get(key)
+        if idle is None:
+            # Headers are the peers' words: keep parsers for a few of them only.
+            if len(self._idle) >= _POOL_HEADERS:
+                self._idle.pop(next(iter(self._idle)))
+            idle = self._idle[key] = []
+        if len(idle) < _POOL_DEPTH:
+            idle.append(scanner)
+
+
+def make_parser() -> expat.XMLParserType:
+    """A parser that refuses what RFC 6120 §11.1 forbids."""
+    parser = expat.ParserCreate("utf-8", " ")
+    if hasattr(parser, "SetReparseDeferralEnabled"):
+        # Otherwise a stanza that arrives in two reads is held back (see _HOLD for the guard).
+        parser.SetReparseDeferralEnabled(False)
+    parser.CommentHandler = _restricted
+    parser.ProcessingInstructionHandler = _restricted
+    parser.StartDoctypeDeclHandler = _restricted
+    return parser
+
+
+def _restricted(*_args: object) -> None:
+    raise StreamError(
+        StreamCondition.RESTRICTED_XML,
+        "comments, processing instructions, DTDs and entities are not allowed",
+    )
+
+
+def from_expat(error: expat.ExpatError) -> StreamError:
+    """The stream error for what expat refuses."""
+    # Without a DTD, every entity but the five predefined ones is undefined (RFC 6120 §11.1).
+    if error.code == expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]:
+        return StreamError(StreamCondition.RESTRICTED_XML, "entities are not allowed")
+    if error.code == expat.errors.codes[expat.errors.XML_ERROR_UNBOUND_PREFIX]:
+        return StreamError(StreamCondition.NOT_WELL_FORMED, "a namespace prefix is not declared")
+    return StreamError(StreamCondition.NOT_WELL_FORMED, str(error))
+
+
+POOL: Final = Pool()

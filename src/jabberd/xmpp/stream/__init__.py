@@ -1,0 +1,1 @@
+"""Stream negotiation as sans-I/O machines: bytes and answers in, bytes and events out."""

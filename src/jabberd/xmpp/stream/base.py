@@ -1,0 +1,177 @@
+"""What both roles of a stream share: framing, output, and closing (RFC 6120 §4)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import Element, escape_attr
+from jabberd.xmpp.error import LocalError, StreamCondition, StreamError
+from jabberd.xmpp.framer import Framer
+from jabberd.xmpp.frames import Broken, Frame, Limits, StreamEnd
+from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
+from jabberd.xmpp.stream.events import Closed, Event
+
+STREAM_END: Final = b"</stream:stream>"
+_STANZAS: Final = frozenset({Message, Presence, Iq})
+
+
+class Stream:
+    """One XML stream. Bytes and answers go in, bytes (`take`) and events come out.
+
+    During negotiation one frame is read at a time, and none while a question waits for its
+    answer: what was sent ahead keeps until then.
+
+    Args:
+        content: the content namespace: `ns.CLIENT` or another.
+        limits: for what is received.
+    """
+
+    __slots__ = ("_content", "_framer", "_open", "_output", "_pending", "_ready", "_waiting",
+                 "closed")  # fmt: skip
+
+    def __init__(self, content: str, limits: Limits) -> None:
+        self._content = content
+        self._framer = Framer(limits)
+        self._output: list[bytes] = []
+        self._pending = b""
+        self._waiting = False
+        self._ready = False
+        self._open = False
+        self.closed = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether stanzas may flow."""
+        return self._ready
+
+    @property
+    def waits(self) -> bool:
+        """Whether a question waits for its answer: the peer should not be read from."""
+        return self._waiting
+
+    def take(self) -> bytes:
+        """The bytes to write, and forget them."""
+        if not self._output:
+            return b""
+        data = b"".join(self._output)
+        self._output.clear()
+        return data
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take bytes from the peer, and return what follows from them."""
+        if self.closed:
+            return []
+        if not self._ready:
+            self._pending += data
+            if len(self._pending) > 2 * self._framer.limits.stanza_bytes + 65_536:
+                too_much = StreamError(StreamCondition.POLICY_VIOLATION, "too much sent ahead")
+                return [self._fail(too_much)]
+            return self._negotiate()
+        frames = self._framer.feed(data)
+        for frame in frames:
+            if type(frame) not in _STANZAS:
+                return [event for frame in frames for event in self._flowing(frame)]
+        return frames  # type: ignore[return-value]  # all are stanzas, and stanzas are events
+
+    def eof(self) -> list[Event]:
+        """The peer closed the connection; where it closed its stream first, nothing happens."""
+        if self.closed:
+            return []
+        self.closed = True
+        return [Closed(None, by_peer=True)]
+
+    def close(self, error: StreamError | None = None) -> list[Event]:
+        """Close the stream from our side, with a stream error where one is given."""
+        if self.closed:
+            return []
+        return [self._end(error, by_peer=False)]
+
+    def send(self, stanza: Stanza) -> bytes:
+        """A stanza as bytes for this stream."""
+        return stanza.to_bytes(self._content)
+
+    def _negotiate(self) -> list[Event]:
+        events: list[Event] = []
+        while self._pending and not self._waiting and not self.closed:
+            if self._ready:
+                data, self._pending = self._pending, b""
+                events += self.receive(data)
+                break
+            frames, self._pending = self._framer.feed_one(self._pending)
+            if not frames:
+                break
+            for frame in frames:
+                try:
+                    events += self._frame(frame)
+                except StreamError as error:
+                    events.append(self._fail(error))
+        return events
+
+    def _frame(self, frame: Frame) -> list[Event]:
+        """Take one frame during negotiation; a role's own business.
+
+        Raises:
+            StreamError: the peer broke a rule.
+        """
+        raise LocalError(f"a role says what {frame!r} means")
+
+    def _flowing(self, frame: Frame) -> list[Event]:
+        """A frame once stanzas flow."""
+        if self.closed:
+            return []
+        if isinstance(frame, StreamEnd):
+            return [self._end(None, by_peer=True)]
+        if isinstance(frame, Broken):
+            return [self._fail(frame.error)]
+        return [frame]  # type: ignore[list-item]  # headers are never framed inside a stream
+
+    def _fail(self, error: StreamError) -> Closed:
+        return self._end(error, by_peer=True)
+
+    def _end(self, error: StreamError | None, *, by_peer: bool) -> Closed:
+        self.closed = True
+        self._pending = b""
+        if not self._open:
+            self._write_header("")  # RFC 6120 §4.9.1.2: an error has a header before it
+        if error is not None:
+            self._output.append(stream_error(error))
+        self._output.append(STREAM_END)
+        return Closed(error, by_peer)
+
+    def _write_header(self, attrs: str) -> None:
+        self._open = True
+        self._output.append(
+            f"<?xml version='1.0'?><stream:stream xmlns='{self._content}'"
+            f" xmlns:stream='{ns.STREAM}'{attrs}>".encode()
+        )
+
+    def _restart(self) -> None:
+        """Both sides begin a new stream on the same connection (RFC 6120 §4.3.3)."""
+        self._framer.restart()
+        self._open = False
+
+    def _write(self, element: Element) -> None:
+        self._output.append(element.to_bytes(self._content))
+
+
+def attr(name: str, value: str) -> str:
+    """One attribute of a stream header; nothing for an empty value."""
+    return f" {name}='{escape_attr(value)}'" if value else ""
+
+
+def stream_error(error: StreamError) -> bytes:
+    """`<stream:error/>`, inside a stream that declares the prefix (RFC 6120 §4.9.2)."""
+    inner = Element(ns.STREAM_ERRORS, error.condition.value).to_bytes()
+    if error.text:
+        text = Element(ns.STREAM_ERRORS, "text", {f"{ns.XML} lang": "en"}, [error.text])
+        inner += text.to_bytes()
+    return b"<stream:error>%s</stream:error>" % inner
+
+
+def features(children: list[Element], content: str) -> bytes:
+    """`<stream:features/>`, inside a stream that declares the prefix (RFC 6120 §4.3.2)."""
+    if not children:
+        return b"<stream:features/>"
+    inner = b"".join(child.to_bytes(content) for child in children)
+    return b"<stream:features>%s</stream:features>" % inner

@@ -1,0 +1,33 @@
+"""What a receiving stream must know of its host and its connection to negotiate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jabberd.xmpp.element import Element
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class HostPolicy:
+    """How one host wants to be logged in to on one connection.
+
+    Attributes:
+        domain: the host.
+        sasl: which mechanisms, and what they need to know.
+        starttls: STARTTLS is offered.
+        tls_required: nothing else is possible before TLS.
+        legacy_auth: jabber:iq:auth is allowed here, as things stand without TLS (XEP-0078).
+        before_login: further stream features to offer before login, made when they are sent.
+        after_login: further stream features to offer after login, made when they are sent.
+    """
+
+    domain: JID
+    sasl: SaslPolicy
+    starttls: bool
+    tls_required: bool
+    legacy_auth: bool
+    before_login: Callable[[], Sequence[Element]]
+    after_login: Callable[[], Sequence[Element]]
