@@ -1,0 +1,1 @@
+"""Sockets: bytes between the operating system and a sans-I/O machine."""

@@ -1,0 +1,330 @@
+"""TLS of one connection: pyOpenSSL over memory, so that the pump alone touches sockets."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+from OpenSSL.crypto import X509
+
+_CHUNK = 8192
+"""Bytes that pass a memory BIO at once: it never gives back the room it has grown to."""
+_RECORD = 16_384
+"""The most plain bytes in one record (RFC 8446 §5.1)."""
+_HEADER = 5
+_ALL = 1 << 30
+_TLS_1_3 = "TLSv1.3"
+
+
+class TlsError(Exception):
+    """The handshake or the connection failed; the message is fit for a log."""
+
+
+class _NoProtocolError(Exception):
+    """The client offered ALPN, and none of ours; OpenSSL sends no_application_protocol."""
+
+
+class TlsHost:
+    """A ready context and what goes with its certificate."""
+
+    __slots__ = ("asks", "context", "end_point")
+
+    def __init__(self, context: SSL.Context, end_point: bytes | None, asks: bool) -> None:
+        self.context = context
+        self.end_point = end_point
+        self.asks = asks
+
+
+class _Judge:
+    """The verify callback: it remembers faults of the client's chain and goes on all the same.
+
+    OpenSSL calls it for each fault and each certificate. It does not when a session is resumed:
+    the certificate counts as not valid then.
+
+    Attributes:
+        valid: whether there was no fault; None while it was not called.
+    """
+
+    __slots__ = ("valid",)
+
+    def __init__(self) -> None:
+        self.valid: bool | None = None
+
+    def __call__(
+        self, _connection: SSL.Connection, _certificate: X509, _error: int, _depth: int, ok: int
+    ) -> bool:
+        self.valid = bool(ok) and self.valid is not False
+        return True
+
+
+class TlsSession:
+    """One connection's TLS, from ciphertext to plain and back; also its `TlsFacts`.
+
+    Made by `TlsContexts.accept`.
+    """
+
+    __slots__ = (
+        "_alpn",
+        "_connection",
+        "_head",
+        "_host",
+        "_hosts",
+        "_judge",
+        "_need",
+        "closed",
+    )
+
+    def __init__(self, host: TlsHost, hosts: dict[str, TlsHost], alpn: tuple[bytes, ...]) -> None:
+        self._host = host
+        self._hosts: dict[str, TlsHost] | None = hosts
+        self._alpn = alpn
+        self._judge: _Judge | None = None
+        self._need = 0  # bytes that the last record, seen from the wire, still lacks
+        self._head = b""  # a record's header, as far as it came
+        self.closed = False
+        """Whether the peer has sent close_notify."""
+        self._connection = connection = SSL.Connection(host.context, None)
+        connection.set_app_data(self)
+        connection.set_accept_state()
+
+    def handshake(self, data: bytes) -> bytes | None:
+        """Take bytes of the wire during the handshake; then send what `take` returns.
+
+        Returns:
+            None while it is not done; else the bytes not looked at yet: give them to `read`
+            even if there are none, as the first plain bytes may have come along.
+
+        Raises:
+            TlsError: it failed; `take` has the alert.
+        """
+        connection = self._connection
+        try:
+            for start in range(0, len(data), _CHUNK):
+                chunk = data[start : start + _CHUNK]
+                self._walk(chunk)
+                connection.bio_write(chunk)
+                try:
+                    connection.do_handshake()
+                except SSL.WantReadError:
+                    continue
+                self.release()
+                return data[start + _CHUNK :]
+        except _NoProtocolError:
+            raise TlsError("client offers no protocol that we speak (ALPN)") from None
+        except SSL.Error as error:
+            raise TlsError(reason(error)) from None
+        return None
+
+    def receive(self, data: bytes) -> bytes:
+        """Decrypt bytes of the wire; sets `closed` at the peer's close_notify.
+
+        Asking OpenSSL for one record too many costs as much as decrypting one, so where the
+        wire stands between two records, as it nearly always does, they are counted.
+
+        Raises:
+            TlsError: they are not ours or were tampered with; `take` has the alert.
+        """
+        size = len(data)
+        if (
+            self._need
+            or self._head
+            or not _HEADER < size <= _CHUNK
+            or (data[3] << 8) + data[4] + _HEADER != size
+        ):
+            return self._receive_many(data)
+        connection = self._connection
+        try:
+            connection.bio_write(data)
+            return connection.recv(_RECORD)
+        except SSL.Error as error:
+            self._interrupted(error)
+            return b""
+
+    def _receive_many(self, data: bytes) -> bytes:
+        connection = self._connection
+        pieces: list[bytes] = []
+        for start in range(0, len(data), _CHUNK):
+            chunk = data[start : start + _CHUNK]
+            records = self._walk(chunk)
+            if self._need or self._head:
+                records = _ALL  # what is begun moves to a buffer that is freed, out of the BIO
+            connection.bio_write(chunk)
+            self._take_in(pieces, records)
+        return b"".join(pieces)
+
+    def read(self, data: bytes) -> bytes:
+        """As `receive`, after the handshake: OpenSSL may hold records already."""
+        pieces: list[bytes] = []
+        self._take_in(pieces, _ALL)
+        if data:
+            pieces.append(self._receive_many(data))
+        return b"".join(pieces)
+
+    def _take_in(self, pieces: list[bytes], records: int) -> None:
+        """Decrypt so many records, or as many as there are."""
+        if self.closed:
+            return
+        receive = self._connection.recv
+        try:
+            for _ in range(records):
+                pieces.append(receive(_RECORD))  # noqa: PERF401 -- what came before an error counts
+        except SSL.Error as error:
+            self._interrupted(error)
+
+    def send(self, data: bytes) -> bytes:
+        """Encrypt; returns the bytes for the wire.
+
+        Raises:
+            TlsError: the connection is broken.
+        """
+        connection = self._connection
+        try:
+            if len(data) <= _CHUNK:
+                connection.send(data)
+                return connection.bio_read(2 * _RECORD)
+            pieces = []
+            view = memoryview(data)
+            while view:
+                view = view[connection.send(view[:_CHUNK]) :]
+                pieces.append(connection.bio_read(2 * _RECORD))
+            return b"".join(pieces)
+        except SSL.Error as error:
+            raise TlsError(reason(error)) from None
+
+    def shutdown(self) -> bytes:
+        """Say close_notify; returns the bytes for the wire, empty when it can not be said."""
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            return b""
+        return self.take()
+
+    def release(self) -> None:
+        """Forget what only the handshake needs; without it, only a collection frees us."""
+        self._connection.set_app_data(None)
+        self._hosts = None
+
+    def take(self) -> bytes:
+        """What OpenSSL has of its own to send: handshake, alerts, answers."""
+        pieces = []
+        try:
+            while True:
+                pieces.append(self._connection.bio_read(2 * _RECORD))
+        except SSL.WantReadError:
+            return b"".join(pieces)
+
+    def _interrupted(self, error: SSL.Error) -> None:
+        """Tell apart: nothing more to read, the peer's close_notify, a fault (raised)."""
+        if isinstance(error, SSL.WantReadError):
+            return
+        if isinstance(error, SSL.ZeroReturnError):
+            self.closed = True
+            return
+        raise TlsError(reason(error)) from None
+
+    def _walk(self, data: bytes) -> int:
+        """Follow the record headers; returns how many records `data` completes."""
+        need = self._need
+        if need > len(data):
+            self._need = need - len(data)
+            return 0
+        records = 1 if need else 0
+        position = need
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        size = len(data)
+        while position + _HEADER <= size:
+            position += _HEADER + (data[position + 3] << 8) + data[position + 4]
+            records += 1
+        if position > size:
+            self._need = position - size
+            return records - 1
+        self._need = 0
+        self._head = data[position:]
+        return records
+
+    # Called by OpenSSL during the handshake
+
+    def choose_host(self, connection: SSL.Connection) -> None:
+        """Select the certificate by SNI; ask for the client's where its host wants one.
+
+        Never raises: OpenSSL would only be able to print the exception.
+        """
+        name = connection.get_servername()
+        if name is not None and self._hosts is not None:
+            host = self._hosts.get(name.decode("ascii", "replace").rstrip(".").lower())
+            if host is not None and host is not self._host:
+                self._host = host
+                connection.set_context(host.context)
+        if self._host.asks:
+            self._judge = _Judge()  # not a method of ours: that would be a cycle
+            connection.set_verify(SSL.VERIFY_PEER, self._judge)
+
+    def choose_protocol(self, offered: list[bytes]) -> bytes | SSL._NoOverlappingProtocols:
+        """Select the protocol by ALPN (RFC 7301 §3.2).
+
+        Raises:
+            _NoProtocolError: none of those offered; it ends the handshake.
+        """
+        if not self._alpn:
+            return SSL.NO_OVERLAPPING_PROTOCOLS
+        for name in self._alpn:
+            if name in offered:
+                return name
+        raise _NoProtocolError
+
+    # TlsFacts
+
+    @property
+    def version(self) -> str:
+        """For example "TLSv1.3"."""
+        return self._connection.get_protocol_version_name()
+
+    @property
+    def cipher(self) -> str:
+        """OpenSSL's name of the cipher suite."""
+        return self._connection.get_cipher_name() or ""
+
+    @property
+    def server_name(self) -> str | None:
+        """The host that the client asked for by SNI."""
+        name = self._connection.get_servername()
+        return None if name is None else name.decode("ascii", "replace")
+
+    @property
+    def protocol(self) -> str | None:
+        """The protocol that ALPN chose; None without."""
+        return self._connection.get_alpn_proto_negotiated().decode("ascii") or None
+
+    def exporter(self) -> bytes | None:
+        """tls-exporter (RFC 9266): 32 bytes on TLS 1.3; None on older versions.
+
+        TLS 1.2 would need the extended master secret, which pyOpenSSL can not tell us of.
+        """
+        if self.version != _TLS_1_3:
+            return None
+        return self._connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+
+    def server_end_point(self) -> bytes | None:
+        """tls-server-end-point (RFC 5929 §4): the hash of the certificate that we sent."""
+        return self._host.end_point
+
+    def peer_certificate(self) -> bytes | None:
+        """The client's certificate as DER, where it sent one; not validated by itself."""
+        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        return None if certificate is None else certificate.public_bytes(Encoding.DER)
+
+    def peer_certificate_valid(self) -> bool:
+        """Whether the client's certificate chained to the configured authority."""
+        judge = self._judge
+        return judge is not None and judge.valid is True and self.peer_certificate() is not None
+
+
+def reason(error: SSL.Error) -> str:
+    """What OpenSSL says, in a few words; of the peer's bytes nothing is in it."""
+    if isinstance(error, SSL.SysCallError):
+        return "connection ended within a record"
+    details = error.args[0] if error.args else None
+    if isinstance(details, list) and details:
+        return "; ".join(str(entry[-1]) for entry in details)
+    return type(error).__name__
