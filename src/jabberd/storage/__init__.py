@@ -1,0 +1,1 @@
+"""Durable state behind small typed interfaces."""

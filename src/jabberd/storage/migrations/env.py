@@ -1,0 +1,9 @@
+"""Runs revisions inside the transaction that `jabberd.storage.schema` has opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,40 @@
+"""From the configuration's `storage` to stores that work."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from jabberd.storage.api import Stores
+from jabberd.storage.memory import MemoryStores
+
+
+async def open_stores(url: str, *, data: Path | None = None, patience: float = 5.0) -> Stores:
+    """Open the stores; make or migrate the database where that is needed.
+
+    Use them on this event loop only, and close them at the end.
+
+    Args:
+        url: "memory:" (or "memory"), "sqlite:" (the file jabberd.sqlite in the data folder),
+            "sqlite:///relative/path", "sqlite:////absolute/path", or "postgresql://…".
+        data: the data folder; needed for "sqlite:" only.
+        patience: how long a call waits in line, and then for a lock, in seconds.
+
+    Raises:
+        SchemaTooNew: a newer version of the server wrote the database.
+        StorageError: the URL is wrong, or the database cannot be opened or migrated.
+    """
+    if url in {"memory", "memory:"}:
+        return MemoryStores()
+    # Imported here because SQLAlchemy takes a while, which a server in memory need not wait for.
+    from jabberd.storage import engine as dialects  # noqa: PLC0415 -- as said above
+    from jabberd.storage.schema import prepare  # noqa: PLC0415 -- as said above
+    from jabberd.storage.sql import SqlStores  # noqa: PLC0415 -- as said above
+
+    engine = dialects.make_engine(dialects.parse_url(url, data), patience=patience)
+    try:
+        await asyncio.to_thread(prepare, engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlStores(engine, patience=patience)

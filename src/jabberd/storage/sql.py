@@ -1,0 +1,310 @@
+"""The stores in SQL, the same code for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Integer,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from jabberd.storage import limits
+from jabberd.storage.api import Account, AccountExists, Queued, ScramKeys
+from jabberd.storage.sql_roster import SqlRoster, erase_roster
+from jabberd.storage.tables import ACCOUNTS, KEYVALUE, QUEUE
+from jabberd.storage.upsert import Upsert
+from jabberd.storage.worker import Database
+
+_A = ACCOUNTS.c
+_K = KEYVALUE.c
+_Q = QUEUE.c
+
+_ACCOUNT = select(_A.owner, _A.scram, _A.created, _A.disabled)
+_ACCOUNT_GET = _ACCOUNT.where(_A.owner == bindparam("owner"))
+_ACCOUNT_LIST = (
+    _ACCOUNT.where(_A.domain == bindparam("domain"), _A.owner > bindparam("after"))
+    .order_by(_A.owner)
+    .limit(bindparam("most", type_=Integer()))
+)
+_ACCOUNT_COUNT = select(func.count()).where(_A.domain == bindparam("domain"))
+_ACCOUNT_KEYS = update(ACCOUNTS).where(_A.owner == bindparam("of")).values(scram=bindparam("scram"))
+_ACCOUNT_DISABLED = (
+    update(ACCOUNTS).where(_A.owner == bindparam("of")).values(disabled=bindparam("disabled"))
+)
+_ACCOUNT_ERASE = delete(ACCOUNTS).where(_A.owner == bindparam("owner"))
+
+_SPACE = (_K.owner == bindparam("owner"), _K.space == bindparam("space"))
+_VALUE_GET = select(_K.value).where(*_SPACE, _K.key == bindparam("key"))
+_VALUE_KEYS = select(_K.key).where(*_SPACE).order_by(_K.key)
+_VALUE_DELETE = delete(KEYVALUE).where(*_SPACE, _K.key == bindparam("key"))
+_VALUE_ERASE = delete(KEYVALUE).where(_K.owner == bindparam("owner"))
+
+_QUEUE_ADD = insert(QUEUE)
+_QUEUE_READ = (
+    select(_Q.id, _Q.at, _Q.stanza)
+    .where(_Q.owner == bindparam("owner"), _Q.id > bindparam("after", type_=BigInteger()))
+    .order_by(_Q.id)
+    .limit(bindparam("most", type_=Integer()))
+)
+_QUEUE_COUNT = select(func.count()).where(_Q.owner == bindparam("owner"))
+_QUEUE_COUNTS = (
+    select(_Q.owner, func.count())
+    .where(_Q.owner.in_(bindparam("owners", expanding=True)))
+    .group_by(_Q.owner)
+)
+_QUEUE_DISCARD = delete(QUEUE).where(
+    _Q.owner == bindparam("owner"), _Q.id <= bindparam("upto", type_=BigInteger())
+)
+_QUEUE_ERASE = delete(QUEUE).where(_Q.owner == bindparam("owner"))
+
+_MOST = 2**31 - 1
+# How many owners one question names: a statement has a bound on its parameters.
+_OWNERS_AT_ONCE = 500
+
+
+def _write_keys(keys: Sequence[ScramKeys]) -> str:
+    """One line per hash function, bytes in hexadecimal: small, and quick to read back."""
+    return "\n".join(
+        f"{key.hash}:{key.iterations}:{key.salt.hex()}:{key.stored.hex()}:{key.server.hex()}"
+        for key in keys
+    )
+
+
+def _read_keys(text: str) -> tuple[ScramKeys, ...]:
+    keys = []
+    for line in text.splitlines():
+        name, iterations, salt, stored, server = line.split(":")
+        of_hex = bytes.fromhex
+        keys.append(ScramKeys(name, of_hex(salt), int(iterations), of_hex(stored), of_hex(server)))
+    return tuple(keys)
+
+
+def _read_account(row: Sequence[Any]) -> Account:
+    owner, scram, created, disabled = row
+    return Account(owner, _read_keys(scram), created, disabled)
+
+
+class SqlAccounts:
+    """`Accounts` in a table."""
+
+    def __init__(self, database: Database, upsert: Upsert) -> None:
+        self._database = database
+        self._insert = upsert.or_nothing(ACCOUNTS).returning(_A.owner)
+
+    async def create(self, account: Account) -> None:
+        """See `Accounts.create`."""
+        limits.check_text(account.owner, account.disabled or "")
+        row = {
+            "owner": account.owner,
+            "domain": limits.domain_of(account.owner),
+            "scram": _write_keys(account.keys),
+            "created": account.created,
+            "disabled": account.disabled,
+        }
+        if not await self._database.write(self._create, row):
+            raise AccountExists(f"there is an account {account.owner} already")
+
+    async def get(self, owner: str) -> Account | None:
+        """See `Accounts.get`."""
+        limits.check_text(owner)
+        return await self._database.read(self._get, owner)
+
+    async def list(self, domain: str, *, after: str = "", limit: int = 100) -> Sequence[Account]:
+        """See `Accounts.list`."""
+        limits.check_text(domain, after)
+        what = {"domain": domain, "after": after, "most": min(limits.clamp(limit), _MOST)}
+        rows = await self._database.read(_rows, (_ACCOUNT_LIST, what))
+        return [_read_account(row) for row in rows]
+
+    async def count(self, domain: str) -> int:
+        """See `Accounts.count`."""
+        limits.check_text(domain)
+        rows = await self._database.read(_rows, (_ACCOUNT_COUNT, {"domain": domain}))
+        return int(rows[0][0])
+
+    async def set_keys(self, owner: str, keys: Sequence[ScramKeys]) -> bool:
+        """See `Accounts.set_keys`."""
+        limits.check_text(owner)
+        what = {"of": owner, "scram": _write_keys(keys)}
+        return await self._database.write(_change, (_ACCOUNT_KEYS, what)) > 0
+
+    async def set_disabled(self, owner: str, reason: str | None) -> bool:
+        """See `Accounts.set_disabled`."""
+        limits.check_text(owner, reason or "")
+        what = {"of": owner, "disabled": reason}
+        return await self._database.write(_change, (_ACCOUNT_DISABLED, what)) > 0
+
+    async def erase(self, owner: str) -> bool:
+        """See `Accounts.erase`."""
+        limits.check_text(owner)
+        return await self._database.write(_change, (_ACCOUNT_ERASE, {"owner": owner})) > 0
+
+    def _create(self, connection: Connection, row: dict[str, Any]) -> bool:
+        return connection.execute(self._insert, row).first() is not None
+
+    @staticmethod
+    def _get(connection: Connection, owner: str) -> Account | None:
+        row = connection.execute(_ACCOUNT_GET, {"owner": owner}).first()
+        return None if row is None else _read_account(row)
+
+
+class SqlKeyValue:
+    """`KeyValue` in a table."""
+
+    def __init__(self, database: Database, upsert: Upsert) -> None:
+        self._database = database
+        self._put = upsert(KEYVALUE)
+
+    async def get(self, owner: str, space: str, key: str) -> bytes | None:
+        """See `KeyValue.get`."""
+        limits.check_text(owner, space, key)
+        what = {"owner": owner, "space": space, "key": key}
+        rows = await self._database.read(_rows, (_VALUE_GET, what))
+        return rows[0][0] if rows else None
+
+    async def put(self, owner: str, space: str, key: str, value: bytes | None) -> None:
+        """See `KeyValue.put`."""
+        limits.check_text(owner, space, key)
+        what = {"owner": owner, "space": space, "key": key}
+        if value is None:
+            await self._database.write(_change, (_VALUE_DELETE, what))
+        else:
+            await self._database.write(_change, (self._put, {**what, "value": value}))
+
+    async def keys(self, owner: str, space: str) -> Sequence[str]:
+        """See `KeyValue.keys`."""
+        limits.check_text(owner, space)
+        what = {"owner": owner, "space": space}
+        return [row[0] for row in await self._database.read(_rows, (_VALUE_KEYS, what))]
+
+    async def erase(self, owner: str) -> None:
+        """See `KeyValue.erase`."""
+        limits.check_text(owner)
+        await self._database.write(_change, (_VALUE_ERASE, {"owner": owner}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    owner: str
+    stanza: bytes
+    at: float
+    limit: int
+
+
+class SqlQueue:
+    """`Queue` in a table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def append(self, owner: str, stanza: bytes, at: float, *, limit: int = 0) -> bool:
+        """See `Queue.append`."""
+        limits.check_text(owner)
+        return await self._database.write_many(_append_all, _Append(owner, stanza, at, limit))
+
+    async def read(self, owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Queued]:
+        """See `Queue.read`."""
+        limits.check_text(owner)
+        what = {
+            "owner": owner,
+            "after": limits.clamp(after),
+            "most": min(limits.clamp(limit), _MOST),
+        }
+        return [Queued(*row) for row in await self._database.read(_rows, (_QUEUE_READ, what))]
+
+    async def count(self, owner: str) -> int:
+        """See `Queue.count`."""
+        limits.check_text(owner)
+        rows = await self._database.read(_rows, (_QUEUE_COUNT, {"owner": owner}))
+        return int(rows[0][0])
+
+    async def discard(self, owner: str, up_to: int) -> None:
+        """See `Queue.discard`."""
+        limits.check_text(owner)
+        what = {"owner": owner, "upto": limits.clamp(up_to)}
+        await self._database.write(_change, (_QUEUE_DISCARD, what))
+
+    async def erase(self, owner: str) -> None:
+        """See `Queue.erase`."""
+        limits.check_text(owner)
+        await self._database.write(_change, (_QUEUE_ERASE, {"owner": owner}))
+
+
+class SqlStores:
+    """`Stores` in a database that `schema.prepare` has seen. Belongs to the running loop.
+
+    Attributes:
+        database: runs work of your own in the same threads and transactions.
+        accounts: who may log in.
+        keyvalue: small values of modules.
+        roster: contacts and subscription states.
+        queue: stanzas that wait for their owner.
+    """
+
+    def __init__(self, engine: Engine, *, patience: float) -> None:
+        upsert = Upsert(engine.dialect.name)
+        self.database = Database(engine, patience=patience)
+        self.accounts = SqlAccounts(self.database, upsert)
+        self.keyvalue = SqlKeyValue(self.database, upsert)
+        self.roster = SqlRoster(self.database, upsert)
+        self.queue = SqlQueue(self.database)
+
+    async def erase(self, owner: str) -> bool:
+        """See `Stores.erase`."""
+        limits.check_text(owner)
+        return await self.database.write(_erase, owner)
+
+    async def close(self) -> None:
+        """See `Stores.close`; calls after it raise StorageError."""
+        await self.database.close()
+
+
+def _rows(connection: Connection, question: tuple[Any, dict[str, Any]]) -> Sequence[Sequence[Any]]:
+    rows: Sequence[Sequence[Any]] = connection.execute(*question).all()
+    return rows
+
+
+def _change(connection: Connection, change: tuple[Any, dict[str, Any]]) -> int:
+    """Run a statement; returns how many rows it touched."""
+    return connection.execute(*change).rowcount
+
+
+def _append_all(connection: Connection, entries: Sequence[_Append]) -> Sequence[bool]:
+    """Queue many entries with one INSERT; says of each whether there was room for it."""
+    limited = sorted({entry.owner for entry in entries if entry.limit > 0})
+    waiting: Counter[str] = Counter()
+    for first in range(0, len(limited), _OWNERS_AT_ONCE):
+        owners = limited[first : first + _OWNERS_AT_ONCE]
+        for owner, count in connection.execute(_QUEUE_COUNTS, {"owners": owners}):
+            waiting[owner] = count
+    rows = []
+    fits = []
+    for entry in entries:
+        fit = entry.limit <= 0 or waiting[entry.owner] < entry.limit
+        fits.append(fit)
+        if fit:
+            waiting[entry.owner] += 1
+            rows.append({"owner": entry.owner, "at": entry.at, "stanza": entry.stanza})
+    if rows:
+        connection.execute(_QUEUE_ADD, rows)
+    return fits
+
+
+def _erase(connection: Connection, owner: str) -> bool:
+    what = {"owner": owner}
+    connection.execute(_VALUE_ERASE, what)
+    connection.execute(_QUEUE_ERASE, what)
+    erase_roster(connection, owner)
+    return connection.execute(_ACCOUNT_ERASE, what).rowcount > 0
