@@ -1,0 +1,1 @@
+"""The spine: sessions, router, delivery, modules. It knows no XEP."""

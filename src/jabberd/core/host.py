@@ -1,0 +1,218 @@
+"""One virtual host: its modules, its accounts' sessions, and both sides of its traffic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar, cast
+
+import structlog
+
+from jabberd.core.eager import start
+from jabberd.core.module import AccountEvent, Module, SessionEvent
+from jabberd.core.ports import ModulesApi
+from jabberd.core.receiving import Receiver
+from jabberd.core.registry import Registry
+from jabberd.core.router import Router
+from jabberd.core.sending import Sender
+from jabberd.core.session import Session, Sessions
+from jabberd.core.verdict import Verdict
+from jabberd.storage.api import Stores
+from jabberd.xmpp.error import Condition, StanzaError
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Iq, Stanza, read_error
+
+T = TypeVar("T")
+_log: Final = structlog.get_logger("jabberd.host")
+_ASKING: Final = 10_000  # requests of the server's own that wait for their answers
+_WORKS: Final = 1_000  # works beside the streams
+
+
+class LocalHost:
+    """A host of this server. Implements `core.module.Host` and `core.router.Route`.
+
+    Args:
+        domain: its address.
+        stores: durable state.
+        sessions: of this process, shared by its hosts.
+        router: shared by its hosts; the host adds itself.
+        now: seconds since the epoch.
+        token: makes unpredictable identifiers.
+    """
+
+    def __init__(
+        self,
+        domain: JID,
+        *,
+        stores: Stores,
+        sessions: Sessions,
+        router: Router,
+        now: Callable[[], float],
+        token: Callable[[], str],
+    ) -> None:
+        self.domain = domain
+        self.stores = stores
+        self.now = now
+        self.registry = Registry()
+        self.registry.ports[ModulesApi] = self
+        self._token = token
+        self._sessions = sessions
+        self._router = router
+        self._asking: dict[str, tuple[JID, asyncio.Future[Iq]]] = {}
+        self._works: dict[asyncio.Task[None], None] = {}
+        self._sender = Sender(self.registry, router.forward)
+        self._receiver = Receiver(
+            domain,
+            self.registry,
+            sessions,
+            self._exists,
+            self._answered,
+            self._respond,
+            router.is_service,
+        )
+        router.add(domain.domain, self, self._sender)
+
+    def load(self, name: str, module: Module) -> None:
+        """Take a module in.
+
+        Raises:
+            Conflict: another module answers the same requests.
+        """
+        self.registry.add(name, module)
+
+    def loaded(self) -> Sequence[tuple[str, Module]]:
+        """Names and values of every module (`ModulesApi`)."""
+        return tuple(self.registry.modules)
+
+    def sessions(self, account: JID) -> tuple[Session, ...]:
+        """The sessions of an account that this process serves, oldest first."""
+        return self._sessions.of(account.text)
+
+    def require(self, api: Callable[..., T]) -> T:
+        """The module that provides a Protocol of `core.ports`.
+
+        Raises:
+            LookupError: no module of this host provides it.
+        """
+        key = cast("type[T]", api)  # mypy takes type[T] for concrete classes only
+        try:
+            return cast("T", self.registry.ports[key])
+        except KeyError:
+            raise LookupError(f"no module of {self.domain} provides {key.__name__}") from None
+
+    def route(self, stanza: Stanza) -> Verdict | Awaitable[Verdict]:
+        """Send a stanza on behalf of `stanza.from_`, which is ours, to `stanza.to`."""
+        return self._router.route(stanza)
+
+    async def receive(self, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Bring a stanza for this host to the end of its way (`core.router.Route`)."""
+        return await self._receiver.receive(stanza, origin)
+
+    def knows(self, account: str) -> bool:
+        """Whether an account of this host is online, so that its journal is worth keeping."""
+        return bool(self._sessions.of(account))
+
+    async def ask(self, iq: Iq, wait: float = 30.0) -> Iq:
+        """Send a request from this host itself and wait for its answer.
+
+        Raises:
+            StanzaError: what the other side answered, or remote-server-timeout.
+        """
+        if iq.to is None:
+            raise StanzaError(Condition.BAD_REQUEST, "no address")
+        if len(self._asking) >= _ASKING:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "too many requests are under way")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Iq] = loop.create_future()
+        request = iq.replace(from_=self.domain)
+        request.id = self._token()
+        self._asking[request.id] = (iq.to, answer)
+        timer = loop.call_later(wait, _too_late, answer)
+        try:
+            self._router.route(request)
+            return await answer
+        finally:
+            timer.cancel()
+            del self._asking[request.id]
+
+    def _answered(self, iq: Iq) -> bool:
+        asked = self._asking.get(iq.id)
+        # RFC 6120 §8.2.3: an answer comes from whom the request went to, or it is forged.
+        if asked is None or asked[0] != iq.from_:
+            return False
+        future = asked[1]
+        if not future.done():
+            if iq.type == "error":
+                future.set_exception(read_error(iq))
+            else:
+                future.set_result(iq)
+        return True
+
+    def _respond(self, answer: Stanza, origin: Session | None) -> None:
+        if origin is not None:
+            origin.send(answer)
+        else:
+            self._router.route(answer)
+
+    async def _exists(self, account: JID) -> bool:
+        return await self.stores.accounts.get(account.text) is not None
+
+    def bind(self, session: Session) -> Awaitable[None] | None:
+        """Take a new session in; its full JID must be free."""
+        self._sessions.add(session)
+        return self.emit(SessionEvent.BOUND, session)
+
+    def unbind(self, session: Session) -> Awaitable[None] | None:
+        """A session has ended, in whatever way; harmless for one that is gone already."""
+        if not self._sessions.remove(session):
+            return None
+        return self.emit(SessionEvent.CLOSED, session)
+
+    def emit(self, event: SessionEvent, session: Session) -> Awaitable[None] | None:
+        """Tell the handlers of this event; awaitable where one of them has to wait."""
+        handlers = self.registry.on_session(event)
+        return start(_tell(handlers, session, event.value)) if handlers else None
+
+    async def emit_account(self, event: AccountEvent, account: JID) -> None:
+        """Tell the handlers of this moment in an account's life."""
+        await _tell(self.registry.on_account(event), account, event.value)
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the stream that caused it. Failures are logged, not lost."""
+        if len(self._works) >= _WORKS:
+            oldest = next(iter(self._works))
+            _log.warning("too much work: cancelling the oldest", work=oldest.get_name())
+            del self._works[oldest]
+            oldest.cancel()
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._works[task] = None
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._works.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("work failed", work=task.get_name(), exc_info=error)
+
+    async def close(self, wait: float = 5.0) -> None:
+        """Let works finish for `wait` seconds, then cancel what is left."""
+        works = list(self._works)
+        if works:
+            _, late = await asyncio.wait(works, timeout=wait)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+def _too_late(answer: asyncio.Future[Iq]) -> None:
+    if not answer.done():
+        answer.set_exception(StanzaError(Condition.REMOTE_SERVER_TIMEOUT))
+
+
+async def _tell(handlers: Sequence[Callable[[Any], Any]], subject: object, event: str) -> None:
+    for handler in handlers:
+        try:
+            result = handler(subject)
+            if isinstance(result, Awaitable):
+                await result
+        except Exception as error:
+            _log.error("a handler failed", event_name=event, exc_info=error)

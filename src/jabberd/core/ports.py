@@ -1,0 +1,164 @@
+"""Protocols that modules offer each other; the spine knows none of their implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from jabberd.core.module import Module
+from jabberd.core.session import Session
+from jabberd.storage.api import Account, RosterChange, RosterItem
+from jabberd.xmpp.element import Element
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Iq
+
+
+class ModulesApi(Protocol):
+    """The modules of this host, for discovery. Provided by the spine."""
+
+    def loaded(self) -> Sequence[tuple[str, Module]]:
+        """Names and values of every module."""
+
+
+class RosterApi(Protocol):
+    """Contacts of local accounts."""
+
+    async def items(self, account: JID) -> Sequence[RosterItem]:
+        """Every item, unlisted pending requests included; cached while the account is online."""
+
+    async def item(self, account: JID, contact: JID) -> RosterItem | None:
+        """One item, listed or not."""
+
+    async def change(
+        self,
+        account: JID,
+        contact: JID,
+        transition: Callable[[RosterItem | None], RosterItem | None],
+        *,
+        first: Callable[[RosterChange], None] | None = None,
+        foreign: bool = False,
+    ) -> RosterChange:
+        """Change one item, and push it to the account's interested sessions (RFC 6121 §2.1.6).
+
+        Args:
+            account: whose roster.
+            contact: which item.
+            transition: pure; as for `storage.api.Roster.change`.
+            first: called when the change is durable and before it is pushed, also where nothing
+                changed: stanzas that have to precede the push are sent here (§3.1.6).
+            foreign: somebody else is the cause, who may not use the last tenth of the room.
+
+        Raises:
+            StanzaError: the roster is full.
+        """
+
+    def interested(self, account: JID) -> Sequence[Session]:
+        """The sessions that asked for the roster (RFC 6121 §2.2)."""
+
+
+class SubscriptionApi(Protocol):
+    """Ends presence subscriptions."""
+
+    def sever(self, account: JID, item: RosterItem) -> None:
+        """Tell a contact that an item, as it was, is gone (RFC 6121 §2.5.2)."""
+
+
+class PresenceApi(Protocol):
+    """Presence of local accounts, for modules that have to announce or hide it."""
+
+    def announce(self, account: JID, contact: JID) -> None:
+        """Send the current presence of every available resource to a contact."""
+
+    def withdraw(self, account: JID, contact: JID) -> None:
+        """Send unavailable presence from every available resource to a contact."""
+
+    async def probe(self, account: JID, contact: JID, session: Session) -> None:
+        """Ask for a contact's presence on behalf of one session (RFC 6121 §4.3)."""
+
+    def may_ask(self, session: Session, sender: JID) -> bool | Awaitable[bool]:
+        """Whether the session shares presence with a sender (RFC 6121 §8.5.3.1).
+
+        By a subscription of the sender to the account, or by directed presence.
+        """
+
+    async def may_see(self, account: JID, contact: JID) -> bool:
+        """Whether the contact is subscribed to the account's presence, or is the account."""
+
+
+class DiscoApi(Protocol):
+    """Service discovery of this host; features, forms and nodes are part of `Module`."""
+
+    def add_item(self, jid: JID, name: str, node: str = "") -> None:
+        """List something under the host (XEP-0030 disco#items)."""
+
+    def remove_item(self, jid: JID, node: str = "") -> None:
+        """List it no more."""
+
+    def info(self) -> Element:
+        """The host's disco#info query element, as it stands now."""
+
+
+class LastPresence(Protocol):
+    """When somebody was last here (XEP-0012)."""
+
+    async def last(self, account: JID) -> tuple[float, str] | None:
+        """Time of the last unavailable presence and its status text; None where unknown."""
+
+
+class AccountsApi(Protocol):
+    """Accounts, as modules may handle them; `core.accounts` has the errors that are raised."""
+
+    async def add(self, jid: JID, password: str) -> Account:
+        """Make an account.
+
+        Raises:
+            BadAccountName: the address has a resource, no localpart or another host.
+            BadPassword: the password is empty, too long or has a forbidden character.
+            AccountTaken: there is one of this name.
+            DeriveBusy: too many passwords are being worked on.
+        """
+
+    async def set_password(self, jid: JID, password: str, *, keep_sessions: bool = False) -> None:
+        """Replace the password; ends the account's sessions unless they are to be kept.
+
+        Raises:
+            NoSuchAccount: there is no such account.
+            BadPassword: the password is empty, too long or has a forbidden character.
+            DeriveBusy: too many passwords are being worked on.
+        """
+
+    async def check_password(self, jid: JID, password: str) -> bool:
+        """Whether this is the account's password.
+
+        Raises:
+            DeriveBusy: too many passwords are being worked on.
+        """
+
+    async def delete(self, jid: JID) -> None:
+        """End an account's sessions with not-authorized, and erase everything it owns.
+
+        Raises:
+            NoSuchAccount: there is no such account.
+        """
+
+
+class RegisterApi(Protocol):
+    """In-band registration before login (XEP-0077 §3.1), for the stream that it happens on."""
+
+    def offered(self, loopback: bool, secure: bool = True) -> bool:
+        """Whether to advertise registration on a stream.
+
+        Args:
+            loopback: both ends of the connection are loopback addresses, without a proxy.
+            secure: TLS is in force.
+        """
+
+    async def before_login(self, iq: Iq, address: str, loopback: bool, secure: bool) -> Iq:
+        """Answer a request in jabber:iq:register from a stream that is not logged in.
+
+        Args:
+            iq: the request.
+            address: the client's IP address, by which registrations are counted.
+            loopback: as for `offered`.
+            secure: as for `offered`.
+        """

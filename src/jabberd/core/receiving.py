@@ -1,0 +1,246 @@
+"""The receiving side: what one host does with stanzas for its own domain (RFC 6121 §8.4, §8.5).
+
+An inbound stanza passes SCREEN and STAMP, is delivered, and passes COPY, or FALLBACK where
+nobody was reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
+
+from jabberd.core import delivery
+from jabberd.core.delivery import Action, Target
+from jabberd.core.eager import settle
+from jabberd.core.module import At, Flow, Phase, Side
+from jabberd.core.ports import PresenceApi
+from jabberd.core.registry import Registry, run
+from jabberd.core.session import Session, Sessions
+from jabberd.core.verdict import Delivered, Dropped, Handled, Verdict
+from jabberd.xmpp.element import Element
+from jabberd.xmpp.error import Condition, StanzaError
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
+
+_BY: Final = "delivery"
+
+
+class Receiver:
+    """The receiving side of one host.
+
+    Args:
+        domain: of the host.
+        registry: its modules' handlers.
+        sessions: of this process.
+        exists: whether there is such an account; asked only where no session proves it.
+        answered: takes IQ results and errors for the host itself; False where none was awaited.
+        respond: sends an answer back the way its request came.
+        trusted: whether a domain is one of this server's own services.
+    """
+
+    def __init__(
+        self,
+        domain: JID,
+        registry: Registry,
+        sessions: Sessions,
+        exists: Callable[[JID], Awaitable[bool]],
+        answered: Callable[[Iq], bool],
+        respond: Callable[[Stanza, Session | None], None],
+        trusted: Callable[[str], bool],
+    ) -> None:
+        self._domain = domain
+        self._registry = registry
+        self._sessions = sessions
+        self._exists = exists
+        self._answered = answered
+        self._respond = respond
+        self._trusted = trusted
+
+    async def receive(self, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Bring a stanza to the end of its way.
+
+        Raises:
+            StanzaError: what its sender is to be told.
+        """
+        if isinstance(stanza, Message):
+            return await self._message(stanza, origin)
+        if isinstance(stanza, Presence):
+            return await self._presence(stanza, origin)
+        if isinstance(stanza, Iq):
+            return await self._iq(stanza, origin)
+        raise TypeError(f"{type(stanza).__name__} is no stanza")
+
+    # Messages
+
+    async def _message(self, message: Message, origin: Session | None) -> Verdict:
+        to = _address(message)
+        if not to.local:
+            return self._to_host(message)
+        steps = self._registry.steps
+        account = to.bare
+        sessions = self._sessions.of(account.text)
+        flow = Flow(Side.RECEIVED, account, origin)
+        for phase in (Phase.SCREEN, Phase.STAMP):
+            handlers = steps.get((Message, Side.RECEIVED, phase))
+            if handlers and (outcome := await run(handlers, message, flow)) is not None:
+                return outcome
+        if not sessions and not await self._exists(account):
+            presence = delivery.Presence.UNKNOWN
+        else:
+            presence = delivery.presence_of(sessions)
+        match, target = _match(to, sessions)
+        action = delivery.decide(presence, target, message.kind)
+        if action is Action.EXACT:
+            reached = match
+        elif action is Action.MOST:
+            reached = delivery.most_available(sessions)
+        elif action is Action.ALL:
+            reached = delivery.non_negative(sessions)
+        else:
+            return await self._undelivered(message, flow, presence, action)
+        for session in reached:
+            session.send(message)
+        flow.reached = reached
+        handlers = steps.get((Message, Side.RECEIVED, Phase.COPY))
+        if handlers:
+            await run(handlers, message, flow)
+        return Delivered(tuple([session.jid.text for session in reached]))
+
+    def _to_host(self, message: Message) -> Verdict:
+        if message.type == "error":
+            return Dropped(_BY, "an error for the server itself")
+        raise StanzaError(Condition.SERVICE_UNAVAILABLE, "nobody reads messages at this address")
+
+    async def _undelivered(
+        self, message: Message, flow: Flow, presence: delivery.Presence, action: Action
+    ) -> Verdict:
+        if presence is delivery.Presence.UNKNOWN:
+            if action is Action.IGNORE:
+                return Dropped(_BY, f"{message.kind} for an account that does not exist")
+            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+        # Modules may keep what the table would have returned or ignored; most look only at
+        # what may be stored.
+        if action is Action.STORE:
+            handlers = self._registry.steps.get((Message, Side.RECEIVED, Phase.FALLBACK), ())
+            if (outcome := await run(handlers, message, flow)) is not None:
+                return outcome
+        if action is Action.IGNORE:
+            return Dropped(_BY, f"{message.kind}: {presence.value}")
+        raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+
+    # Presence
+
+    async def _presence(self, presence: Presence, origin: Session | None) -> Verdict:
+        to = _address(presence)
+        account = to.bare
+        if not to.local:
+            return Dropped(_BY, "the server itself takes no presence")
+        sessions = self._sessions.of(account.text)
+        if not sessions and not await self._exists(account):
+            return self._nobody(presence, account)
+        steps = self._registry.steps
+        flow = Flow(Side.RECEIVED, account, origin)
+        for phase in (Phase.SCREEN, Phase.STAMP, Phase.DELIVER):
+            handlers = steps.get((Presence, Side.RECEIVED, phase))
+            if handlers and (outcome := await run(handlers, presence, flow)) is not None:
+                return outcome
+        if presence.type not in {"", "unavailable", "error"}:
+            return Dropped(_BY, f"nothing handles presence of type {presence.type!r}")
+        match, target = _match(to, sessions)
+        if target is Target.BARE:
+            match = tuple(session for session in sessions if session.presence is not None)
+        for session in match:
+            session.send(presence)
+        if not match:
+            return Dropped(_BY, "no available resource")
+        return Delivered(tuple([session.jid.text for session in match]))
+
+    def _nobody(self, presence: Presence, account: JID) -> Verdict:
+        # RFC 6121 §8.5.1. A probe gets what a stranger's probe of an existing account gets.
+        if presence.type == "probe" and presence.from_ is not None:
+            answer = Presence(to=presence.from_.bare, from_=account, type="unsubscribed")
+            self._respond(answer, None)
+            return Handled(_BY)
+        return Dropped(_BY, "no such account")
+
+    # IQ
+
+    async def _iq(self, iq: Iq, origin: Session | None) -> Verdict:
+        to = iq.to
+        if to is not None and to.resource:
+            return await self._routed(iq, to, origin)
+        if not iq.is_request:
+            if to == self._domain and self._answered(iq):
+                return Handled("an answer that the server waited for")
+            return Dropped(_BY, "an answer to no request")
+        own = origin.jid.bare if origin else None
+        if to is None or to == own:
+            return await self._request(iq, At.OWN, origin)
+        return await self._request(iq, At.USER if to.local else At.HOST, origin)
+
+    async def _request(self, iq: Iq, at: At, origin: Session | None) -> Verdict:
+        found = self._registry.request(iq, at)
+        if found is None:
+            raise self._unknown(iq, at)
+        module, handle = found
+        reply = handle(iq, origin)
+        if isinstance(reply, Awaitable):
+            reply = await reply
+        answer = iq.result()
+        if isinstance(reply, Element):
+            answer = iq.result(reply)
+        elif reply is not None:
+            answer.inner = reply
+        self._respond(answer, origin)
+        return Handled(module)
+
+    def _unknown(self, iq: Iq, at: At) -> StanzaError:
+        namespace = iq.children[0].rpartition(" ")[0]
+        if at is not At.USER and namespace in self._registry.namespaces:
+            return StanzaError(Condition.FEATURE_NOT_IMPLEMENTED)
+        # RFC 6120 §8.3.3.19 and RFC 6121 §8.5.2.1.3, for accounts that do not exist as well.
+        return StanzaError(Condition.SERVICE_UNAVAILABLE)
+
+    async def _routed(self, iq: Iq, to: JID, origin: Session | None) -> Verdict:
+        session = self._sessions.find(to) if to.local else None
+        if session is None:
+            if iq.is_request:
+                raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+            return Dropped(_BY, "the resource that asked is gone")
+        handlers = self._registry.steps.get((Iq, Side.RECEIVED, Phase.SCREEN))
+        if handlers:
+            flow = Flow(Side.RECEIVED, to.bare, origin)
+            if (outcome := await run(handlers, iq, flow)) is not None:
+                return outcome
+        if iq.is_request and not await self._may_ask(session, iq.from_):
+            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+        session.send(iq)
+        return Delivered((session.jid.text,))
+
+    async def _may_ask(self, session: Session, sender: JID | None) -> bool:
+        # RFC 6121 §8.5.3.1: who does not see the user's presence must not learn it by asking
+        # a full JID. The server's own services and other resources of the user may.
+        if sender is None or sender.bare == session.jid.bare:
+            return True
+        if not sender.local and self._trusted(sender.domain):
+            return True
+        try:
+            presence = self._registry.ports[PresenceApi]
+        except KeyError:
+            return True
+        return await settle(cast("PresenceApi", presence).may_ask(session, sender))
+
+
+def _address(stanza: Stanza) -> JID:
+    if stanza.to is None:  # the router gives every stanza but an IQ to the own account one
+        raise StanzaError(Condition.BAD_REQUEST, "no address")
+    return stanza.to
+
+
+def _match(to: JID, sessions: tuple[Session, ...]) -> tuple[tuple[Session, ...], Target]:
+    if not to.resource:
+        return (), Target.BARE
+    for session in sessions:
+        if session.jid.resource == to.resource:
+            return (session,), Target.MATCH
+    return (), Target.NO_MATCH

@@ -1,0 +1,148 @@
+"""The handlers of one host's modules, sorted for quick look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from jabberd.core.module import (
+    AccountEvent,
+    At,
+    Flow,
+    IqGet,
+    IqSet,
+    Module,
+    OnAccount,
+    OnIq,
+    OnMessage,
+    OnPresence,
+    OnSession,
+    Outcome,
+    Phase,
+    Reply,
+    SessionEvent,
+    Side,
+)
+from jabberd.core.session import Session
+from jabberd.core.verdict import Bounced, Delivered, Dropped, Handled, Relayed, Stored
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, qname
+
+S = TypeVar("S", bound=Stanza)
+_VERDICTS = (Delivered, Handled, Stored, Relayed, Bounced, Dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One handler of one phase.
+
+    Attributes:
+        module: whose it is.
+        handle: what to call.
+        wants: names of child elements (`qname`), one of which must be there; empty: any.
+        types: the presence types it wants; empty: any.
+    """
+
+    module: str
+    handle: Callable[[Any, Flow], Outcome | Awaitable[Outcome]]
+    wants: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+
+    def applies(self, stanza: Stanza) -> bool:
+        """Whether the handler wants to see this stanza."""
+        if self.types and stanza.type not in self.types:
+            return False
+        return not self.wants or not self.wants.isdisjoint(stanza.children)
+
+
+Steps = dict[tuple[type[Stanza], Side, Phase], tuple[Step, ...]]
+IqHandler = Callable[[Iq, Session | None], Reply | Awaitable[Reply]]
+
+
+class Conflict(Exception):  # noqa: N818 -- found when modules are wired, never later
+    """Two modules want to answer the same request."""
+
+
+class Registry:
+    """What the modules of one host registered."""
+
+    def __init__(self) -> None:
+        self.modules: list[tuple[str, Module]] = []
+        self.ports: dict[type[Any], object] = {}
+        self.steps: Steps = {}
+        self.namespaces: set[str] = set()
+        self._requests: dict[tuple[str, At, str], tuple[str, IqHandler]] = {}
+        self._sessions: dict[SessionEvent, list[Callable[[Session], Awaitable[None] | None]]] = {}
+        self._accounts: dict[AccountEvent, list[Callable[[JID], Awaitable[None] | None]]] = {}
+
+    def add(self, name: str, module: Module) -> None:
+        """Take a module in.
+
+        Raises:
+            Conflict: another module answers the same request or provides the same port.
+        """
+        self.modules.append((name, module))
+        for api, provider in module.provides.items():
+            if api in self.ports:
+                raise Conflict(f"{name}: {api.__name__} is provided already")
+            self.ports[api] = provider
+        for handler in module.handlers:
+            if isinstance(handler, IqGet | IqSet):
+                self._add_request(name, handler)
+            elif isinstance(handler, OnSession):
+                self._sessions.setdefault(handler.event, []).append(handler.handle)
+            elif isinstance(handler, OnAccount):
+                self._accounts.setdefault(handler.event, []).append(handler.handle)
+            else:
+                self._add_step(name, handler)
+
+    def _add_request(self, name: str, handler: IqGet | IqSet) -> None:
+        kind = "get" if isinstance(handler, IqGet) else "set"
+        self.namespaces.add(handler.ns)
+        for at in (At.HOST, At.OWN, At.USER):
+            if at not in handler.at:
+                continue
+            key = (kind, at, qname(handler.ns, handler.name))
+            if key in self._requests:
+                other = self._requests[key][0]
+                raise Conflict(f"{name}: {other} answers {kind} of {handler.ns} already")
+            self._requests[key] = (name, handler.handle)
+
+    def _add_step(self, name: str, handler: OnMessage | OnPresence | OnIq) -> None:
+        if isinstance(handler, OnMessage):
+            wants = frozenset(qname(*want) for want in handler.wants)
+            key: tuple[type[Stanza], Side, Phase] = (Message, handler.side, handler.phase)
+            step = Step(name, handler.handle, wants=wants)
+        elif isinstance(handler, OnPresence):
+            key = (Presence, handler.side, handler.phase)
+            step = Step(name, handler.handle, types=handler.types)
+        else:
+            key = (Iq, handler.side, Phase.SCREEN)
+            step = Step(name, handler.handle)
+        self.steps[key] = (*self.steps.get(key, ()), step)
+
+    def request(self, iq: Iq, at: At) -> tuple[str, IqHandler] | None:
+        """The module that answers this request, and its handler."""
+        return self._requests.get((iq.type, at, iq.children[0]))
+
+    def on_session(self, event: SessionEvent) -> Sequence[Callable[[Session], Any]]:
+        """The handlers of a moment in a session's life."""
+        return self._sessions.get(event, ())
+
+    def on_account(self, event: AccountEvent) -> Sequence[Callable[[JID], Any]]:
+        """The handlers of a moment in an account's life."""
+        return self._accounts.get(event, ())
+
+
+async def run(steps: Sequence[Step], stanza: Stanza, flow: Flow) -> Outcome:
+    """Let the handlers of one phase look at a stanza; the first verdict ends it."""
+    for step in steps:
+        if not step.applies(stanza):
+            continue
+        outcome = step.handle(stanza, flow)
+        if outcome is not None and not isinstance(outcome, _VERDICTS):
+            outcome = await outcome
+        if outcome is not None:
+            return outcome
+    return None

@@ -1,0 +1,167 @@
+"""From an address to whom it concerns: domain → route. The only maker of verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+from jabberd.core.eager import start
+from jabberd.core.journal import Journal
+from jabberd.core.sending import Sender
+from jabberd.core.session import Session
+from jabberd.core.verdict import Bounced, Dropped, Stored, Verdict
+from jabberd.storage.api import StorageError
+from jabberd.xmpp.error import Condition, StanzaError
+from jabberd.xmpp.stanza import Iq, Stanza, error_reply
+
+_log: Final = structlog.get_logger("jabberd.router")
+
+
+class Route(Protocol):
+    """What answers for a domain: one of our hosts, a component, later other servers."""
+
+    async def receive(self, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Bring a stanza for this domain to the end of its way.
+
+        Args:
+            stanza: with `from_` and, but for IQs to the own account, `to`.
+            origin: the local session that sent it, if one did.
+
+        Raises:
+            StanzaError: what its sender is to be told.
+        """
+
+    def knows(self, account: str) -> bool:
+        """Whether bare JIDs of this domain are accounts of ours, for the journal."""
+
+
+class Router:
+    """Every domain that this process answers for.
+
+    Args:
+        journal: remembers how stanzas ended.
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, journal: Journal, now: Callable[[], float]) -> None:
+        self._journal = journal
+        self._now = now
+        self._routes: dict[str, Route] = {}
+        self._senders: dict[str, Sender] = {}
+
+    def add(self, domain: str, route: Route, sender: Sender | None = None) -> None:
+        """Answer for a domain; `sender` is given where the domain has accounts of ours.
+
+        Raises:
+            ValueError: the domain is taken.
+        """
+        if domain in self._routes:
+            raise ValueError(f"{domain} is served already")
+        self._routes[domain] = route
+        if sender is not None:
+            self._senders[domain] = sender
+
+    def remove(self, domain: str) -> None:
+        """Answer for a domain no more."""
+        self._routes.pop(domain, None)
+        self._senders.pop(domain, None)
+
+    def find(self, domain: str) -> Route | None:
+        """What answers for a domain."""
+        return self._routes.get(domain)
+
+    def is_service(self, domain: str) -> bool:
+        """Whether a domain is one of ours, a host or a component."""
+        return domain in self._routes
+
+    def submit(self, stanza: Stanza, session: Session) -> Verdict | asyncio.Task[Verdict]:
+        """Take a stanza from one of our clients; `from_` must be set.
+
+        The verdict may have to be waited for; the stanza goes its way in any case.
+        """
+        return start(self._submit(stanza, session))
+
+    def route(self, stanza: Stanza) -> Verdict | asyncio.Task[Verdict]:
+        """Take a stanza from a component or from the server itself; `from_` must be set."""
+        return start(self._route(stanza))
+
+    async def forward(self, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Hand a stanza to whoever answers for its domain.
+
+        Raises:
+            StanzaError: what its sender is to be told.
+        """
+        to = stanza.to
+        if to is not None:
+            domain = to.domain
+        elif stanza.from_ is not None:
+            domain = stanza.from_.domain  # for the sender's own account
+        else:
+            raise StanzaError(Condition.BAD_REQUEST, "no address")
+        route = self._routes.get(domain)
+        if route is None:
+            raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND, f"{domain} is not served here")
+        return await route.receive(stanza, origin)
+
+    async def _submit(self, stanza: Stanza, session: Session) -> Verdict:
+        try:
+            if isinstance(stanza, Iq):
+                _check_iq(stanza)
+            verdict = await self._senders[session.jid.domain].send(stanza, session)
+        except Exception as error:
+            verdict = self._failed(stanza, session, error)
+        now = self._now()
+        self._journal.record(now, session.jid.bare.text, stanza, verdict)
+        self._record_recipient(now, stanza, verdict)
+        return verdict
+
+    async def _route(self, stanza: Stanza) -> Verdict:
+        try:
+            if isinstance(stanza, Iq):
+                _check_iq(stanza)
+            verdict = await self.forward(stanza, None)
+        except Exception as error:
+            verdict = self._failed(stanza, None, error)
+        self._record_recipient(self._now(), stanza, verdict)
+        return verdict
+
+    def _record_recipient(self, now: float, stanza: Stanza, verdict: Verdict) -> None:
+        to = stanza.to
+        if to is None or not to.local:
+            return
+        route = self._routes.get(to.domain)
+        if route is None or (stanza.from_ is not None and stanza.from_.bare == to.bare):
+            return
+        account = to.bare.text
+        if isinstance(verdict, Stored) or route.knows(account):
+            self._journal.record(now, account, stanza, verdict)
+
+    def _failed(self, stanza: Stanza, origin: Session | None, error: Exception) -> Verdict:
+        if isinstance(error, StorageError):
+            _log.error("storage failed", error=str(error))
+            error = StanzaError(Condition.RESOURCE_CONSTRAINT, "the server cannot store this now")
+        elif not isinstance(error, StanzaError):
+            _log.error("a stanza failed", stanza=repr(stanza)[:500], exc_info=error)
+            error = StanzaError(Condition.INTERNAL_SERVER_ERROR)
+        # RFC 6120 §8.3.1: an error is never answered, or two servers would never stop.
+        if stanza.type == "error" or (isinstance(stanza, Iq) and stanza.type == "result"):
+            return Dropped("router", f"cannot be delivered: {error}")
+        reply = error_reply(stanza, error)
+        if origin is not None:
+            origin.send(reply)
+        elif stanza.from_ is not None:
+            self.route(reply)
+        return Bounced("router", error)
+
+
+def _check_iq(iq: Iq) -> None:
+    # RFC 6120 §8.2.3.
+    if iq.type not in Iq.TYPES:
+        raise StanzaError(Condition.BAD_REQUEST, "an IQ is get, set, result or error")
+    if not iq.id:
+        raise StanzaError(Condition.BAD_REQUEST, "an IQ has an id")
+    if iq.is_request and len(iq.children) != 1:
+        raise StanzaError(Condition.BAD_REQUEST, "an IQ request has exactly one child element")
