@@ -1,0 +1,256 @@
+"""XEP-0160 and XEP-0203."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from jabberd.core.verdict import Bounced, Delivered, Dropped, Stored
+from jabberd.modules import offline, presence, roster
+from jabberd.storage.api import Queued
+from jabberd.xmpp.stanza import Message, Presence, read_error, read_stanza
+from tests.modules.host import RecordingSession, World
+
+pytestmark = pytest.mark.asyncio
+BOB = "bob@example.com"
+ACTIVE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
+
+
+def message(body: str, kind: str = "chat", to: str = BOB, more: str = "") -> str:
+    text = f"<body>{body}</body>" if body else ""
+    return f"<message to='{to}' type='{kind}'>{text}{more}</message>"
+
+
+async def waiting(world: World) -> int:
+    return await world.stores.queue.count(BOB)
+
+
+def _presence(session: RecordingSession) -> Presence:
+    return Presence(from_=session.jid)
+
+
+def bodies(session: RecordingSession) -> list[str | None]:
+    return [stanza.body() for stanza in session.take_all(Message)]
+
+
+async def test_messages_wait_and_come_in_order_with_their_time(im: World) -> None:
+    alice = await im.login("alice/desk")
+    for number in range(3):
+        assert isinstance(await im.says(alice, message(f"m{number}")), Stored)
+        im.clock.pass_(1)
+    bob = await im.login("bob/desk")
+    await im.says(bob, "<presence/>")
+    texts = [m.to_bytes().decode() for m in bob.take_all(Message)]
+    assert texts == [
+        f"<message from='alice@example.com/desk' to='{BOB}' type='chat'><body>m{n}</body>"
+        f"<delay xmlns='urn:xmpp:delay' from='example.com' stamp='2023-11-14T22:13:2{n}.000Z'>"
+        "Offline storage</delay></message>"
+        for n in range(3)
+    ]
+    assert await waiting(im) == 0
+    await im.says(bob, "<presence type='unavailable'/>")
+    await im.says(bob, "<presence/>")
+    assert bodies(bob) == []
+
+
+async def test_the_stanza_is_kept_whole(im: World) -> None:
+    alice = await im.login("alice/desk")
+    await im.says(
+        alice,
+        f"<message to='{BOB}' id='i' xml:lang='de'><subject>S &amp; T</subject>"
+        "<x xmlns='urn:example' xmlns:p='urn:p' p:a='1'/></message>",
+    )
+    bob = await im.login("bob/desk")
+    await im.says(bob, "<presence/>")
+    (stanza,) = bob.take_all(Message)
+    assert (stanza.id, stanza.lang, stanza.type) == ("i", "de", "")
+    assert [element.name for element in stanza.payload()] == ["subject", "x", "delay"]
+    x = stanza.child("urn:example", "x")
+    assert x is not None
+    assert x.attrs == {"urn:p a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "to", "verdict"),
+    [
+        ("chat", BOB, Stored),
+        ("normal", BOB, Stored),
+        ("odd", BOB, Stored),
+        ("chat", BOB + "/gone", Stored),
+        ("normal", BOB + "/gone", Bounced),
+        ("groupchat", BOB, Bounced),
+        ("headline", BOB, Dropped),
+        ("error", BOB, Dropped),
+    ],
+)
+async def test_what_is_kept(im: World, kind: str, to: str, verdict: type) -> None:
+    alice = await im.login("alice/desk")
+    assert isinstance(await im.says(alice, message("m", kind, to)), verdict)
+    assert await waiting(im) == (verdict is Stored)
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "verdict"),
+    [
+        ("", ACTIVE, Dropped),
+        ("", "", Dropped),
+        ("m", ACTIVE, Stored),
+        ("", "<request xmlns='urn:xmpp:receipts'/>", Stored),
+        ("m", "<no-store xmlns='urn:xmpp:hints'/>", Bounced),
+        ("m", "<no-permanent-store xmlns='urn:xmpp:hints'/>", Stored),
+    ],
+)
+async def test_what_is_worth_keeping(im: World, body: str, more: str, verdict: type) -> None:
+    alice = await im.login("alice/desk")
+    assert isinstance(await im.says(alice, message(body, more=more)), verdict)
+    assert await waiting(im) == (verdict is Stored)
+
+
+async def test_past_the_bound_the_sender_is_told(world: World) -> None:
+    world.load("roster", roster.load(world.host, roster.Options()))
+    world.load("presence", presence.load(world.host, presence.Options()))
+    world.load("offline", offline.load(world.host, offline.Options(keep=2)))
+    alice = await world.login("alice/desk")
+    for number in range(3):
+        await world.says(alice, message(f"m{number}"))
+    (error,) = alice.take_all(Message)
+    assert (error.type, read_error(error).condition.value) == ("error", "service-unavailable")
+    bob = await world.login("bob/desk")
+    await world.says(bob, "<presence/>")
+    assert bodies(bob) == ["m0", "m1"]
+
+
+async def test_negative_priority_takes_none_until_it_is_raised(im: World) -> None:
+    alice = await im.login("alice/desk")
+    bob = await im.login("bob/desk", "<presence><priority>-1</priority></presence>")
+    await im.says(alice, message("m"))
+    assert bodies(bob) == []
+    await im.says(bob, "<presence><priority>0</priority></presence>")
+    assert bodies(bob) == ["m"]
+
+
+async def test_more_than_a_page(im: World) -> None:
+    for number in range(250):
+        await im.stores.queue.append(BOB, f"<message><body>{number}</body></message>".encode(), 0)
+    bob = await im.login("bob/desk")
+    await im.says(bob, "<presence/>")
+    assert bodies(bob) == [str(number) for number in range(250)]
+    assert await waiting(im) == 0
+
+
+async def test_what_cannot_be_read_does_not_stop_the_rest(im: World) -> None:
+    for data in (b"<message", b"<message><body>m</body></message>", b"<x/>", b"<message to='@'/>"):
+        await im.stores.queue.append(BOB, data, 0)
+    bob = await im.login("bob/desk")
+    await im.says(bob, "<presence/>")
+    assert bodies(bob) == ["m"]
+    assert await waiting(im) == 0
+
+
+async def test_nobody_and_strangers(im: World) -> None:
+    alice = await im.login("alice/desk")
+    verdict = await im.says(alice, message("m", to="nobody@example.com"))
+    assert isinstance(verdict, Bounced)
+    assert await im.stores.queue.count("nobody@example.com") == 0
+
+
+async def test_the_feature_is_announced(im: World) -> None:
+    assert "msgoffline" in [f for _, module in im.host.loaded() for f in module.features]
+
+
+class _SlowQueue:
+    """A queue whose writes and reads can be held up."""
+
+    def __init__(self, world: World) -> None:
+        self.inner = world.stores.queue
+        self.writes, self.reads = asyncio.Event(), asyncio.Event()
+        self.discard = self.inner.discard
+        self.count = self.inner.count
+
+    async def append(self, owner: str, stanza: bytes, at: float, *, limit: int = 0) -> bool:
+        await self.writes.wait()
+        return await self.inner.append(owner, stanza, at, limit=limit)
+
+    async def read(self, owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Queued]:
+        found = await self.inner.read(owner, after=after, limit=limit)
+        await self.reads.wait()
+        return found
+
+
+async def test_a_message_on_its_way_into_the_queue_is_not_stranded(
+    im: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = _SlowQueue(im)
+    slow.reads.set()
+    monkeypatch.setattr(im.stores, "queue", slow)
+    alice, bob = await im.login("alice/desk"), await im.login("bob/desk")
+    stanza = read_stanza(message("m").encode()).replace(from_=alice.jid)
+    sending = im.router.submit(stanza, alice)
+    assert isinstance(sending, asyncio.Task)
+    arriving = im.router.submit(_presence(bob), bob)
+    assert not isinstance(arriving, asyncio.Task)
+    slow.writes.set()
+    assert isinstance(await asyncio.wait_for(sending, 5), Stored)
+    await im.quiet()
+    assert bodies(bob) == ["m"]
+    assert await im.stores.queue.count(BOB) == 0
+
+
+async def test_a_message_that_comes_during_delivery_is_delivered_too(
+    im: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = _SlowQueue(im)
+    monkeypatch.setattr(im.stores, "queue", slow)
+    alice, bob = await im.login("alice/desk"), await im.login("bob/desk")
+    stanza = read_stanza(message("m").encode()).replace(from_=alice.jid)
+    sending = im.router.submit(stanza, alice)
+    # Delivery has read an empty queue by now, and does not know it yet.
+    arriving = im.router.submit(_presence(bob), bob)
+    assert isinstance(sending, asyncio.Task)
+    assert isinstance(arriving, asyncio.Task)
+    slow.writes.set()
+    await asyncio.wait_for(sending, 5)
+    slow.reads.set()
+    await asyncio.wait_for(arriving, 5)
+    assert bodies(bob) == ["m"]
+    assert await waiting(im) == 0
+
+
+async def test_two_resources_at_once_get_each_message_once(
+    im: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await im.stores.queue.append(BOB, b"<message><body>m</body></message>", 0)
+    slow = _SlowQueue(im)
+    monkeypatch.setattr(im.stores, "queue", slow)
+    desk, phone = await im.login("bob/desk"), await im.login("bob/phone")
+    both = [im.router.submit(_presence(session), session) for session in (desk, phone)]
+    slow.reads.set()
+    for verdict in both:
+        if isinstance(verdict, asyncio.Task):
+            await asyncio.wait_for(verdict, 5)
+    assert bodies(desk) + bodies(phone) == ["m"]
+
+
+async def test_a_resource_that_leaves_meanwhile_leaves_them_to_the_next(
+    im: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await im.stores.queue.append(BOB, b"<message><body>m</body></message>", 0)
+    slow = _SlowQueue(im)
+    monkeypatch.setattr(im.stores, "queue", slow)
+    desk, phone = await im.login("bob/desk"), await im.login("bob/phone")
+    for session in (desk, phone):
+        im.router.submit(_presence(session), session)
+    im.host.unbind(desk)
+    slow.reads.set()
+    await im.quiet()
+    assert bodies(desk) == []
+    assert bodies(phone) == ["m"]
+    assert await waiting(im) == 0
+
+
+async def test_a_message_after_the_presence_is_simply_delivered(im: World) -> None:
+    alice, bob = await im.login("alice/desk"), await im.login("bob/desk", "<presence/>")
+    assert isinstance(await im.says(alice, message("m")), Delivered)
+    assert bodies(bob) == ["m"]
