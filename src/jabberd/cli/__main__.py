@@ -1,0 +1,5 @@
+"""`python -m jabberd.cli` is `jabberd`."""
+
+from jabberd.cli import main
+
+main()

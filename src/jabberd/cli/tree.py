@@ -1,0 +1,147 @@
+"""The tree of commands: those of the server process, and one for each administration command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from inspect import Parameter as PythonParameter
+from inspect import Signature
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from jabberd.cli import process, version
+from jabberd.cli.execute import Where, execute, secret
+from jabberd.config import StartError, data_folder
+from jabberd.core.admin import all_commands
+from jabberd.core.command import Description, Parameter, describe
+from jabberd.edge.control_client import ControlClient, Lost, NotRunning
+
+_KINDS: Final[dict[str, Any]] = {"str": str, "int": int, "float": float, "bool": bool}
+_GROUPS: Final = {"user": "Accounts.", "config": "The configuration."}
+_OWN: Final = ("run", "demo", "config")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="JABBERD_CONFIG", help="The configuration file."),
+]
+DataOption = Annotated[Path | None, typer.Option("--data", help="The data folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The whole command line.
+
+    Args:
+        arguments: what will be parsed; where its first word is not known here, the running
+            server is asked for the commands that its modules bring.
+    """
+    tree = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Jabber, in Python: an XMPP server.",
+    )
+    tree.callback()(_version)
+    tree.command("run")(process.run)
+    tree.command("demo")(process.demo)
+    groups = {"config": _group(tree, "config")}
+    groups["config"].command("check")(process.check)
+    groups["config"].command("show")(process.show)
+    known = [describe(command) for command in all_commands()]
+    for description in [*known, *_from_server(arguments, known)]:
+        *words, last = description.path
+        parent = tree
+        if words:
+            name = " ".join(words)
+            parent = groups.get(name) or groups.setdefault(name, _group(tree, name))
+        parent.command(last, help=description.help)(_function(description))
+    return tree
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"jabberd {version()}")
+        raise typer.Exit
+
+
+def _version(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Jabber, in Python: an XMPP server."""
+
+
+def _group(tree: typer.Typer, name: str) -> typer.Typer:
+    group = typer.Typer(no_args_is_help=True, help=_GROUPS.get(name, f"Commands of {name}."))
+    tree.add_typer(group, name=name)
+    return group
+
+
+def _function(description: Description) -> Callable[..., None]:
+    """A function for typer that runs one administration command."""
+    secrets = [parameter for parameter in description.parameters if parameter.secret]
+
+    def run(**given: Any) -> None:
+        where = Where(given.pop("config"), given.pop("data"))
+        as_json = given.pop("json")
+        for parameter in secrets:
+            given[parameter.name] = secret(parameter.text)
+        execute(description, given, where, as_json=as_json)
+
+    options: list[tuple[str, Any, Any]] = [
+        ("config", ConfigOption, None),
+        ("data", DataOption, None),
+        ("json", JsonOption, False),
+    ]
+    shown = [_parameter(parameter) for parameter in description.parameters if not parameter.secret]
+    shown += [
+        PythonParameter(name, PythonParameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, annotation, default in options
+    ]
+    run.__signature__ = Signature(shown)  # type: ignore[attr-defined]  # typer reads it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return run
+
+
+def _parameter(parameter: Parameter) -> PythonParameter:
+    kind = _KINDS[parameter.kind]
+    info: Any = typer.Argument(help=parameter.text)
+    if not parameter.positional:
+        name = f"--{parameter.name.rstrip('_').replace('_', '-')}"
+        info = typer.Option(name, help=parameter.text)
+    return PythonParameter(
+        parameter.name,
+        PythonParameter.KEYWORD_ONLY,
+        default=PythonParameter.empty if parameter.required else parameter.default,
+        annotation=Annotated[kind | None if parameter.optional else kind, info],
+    )
+
+
+def _from_server(arguments: Sequence[str], known: Iterable[Description]) -> list[Description]:
+    """The commands that only a running server knows, where one of them may be meant."""
+    words = {description.path[0] for description in known} | set(_OWN)
+    if not arguments or arguments[0].startswith("-") or arguments[0] in words:
+        return []
+    file = _option(arguments, "--config") or os.environ.get("JABBERD_CONFIG")
+    data = _option(arguments, "--data")
+    try:
+        folder = data_folder(Path(file) if file else None, data=Path(data) if data else None)
+        paths = {description.path for description in known}
+        described = ControlClient(folder, patience=5.0).describe()
+    except (StartError, NotRunning, Lost):
+        return []
+    return [description for description in described if description.path not in paths]
+
+
+def _option(arguments: Sequence[str], name: str) -> str | None:
+    for index, word in enumerate(arguments):
+        if word == name:
+            return arguments[index + 1] if index + 1 < len(arguments) else None
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None

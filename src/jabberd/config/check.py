@@ -1,0 +1,118 @@
+"""What no single key can tell: files, secrets, and keys that contradict each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from jabberd.config.shape import ComponentConfig, Config, HostConfig
+
+Found = tuple[tuple[str, ...], str]
+"""A key and what is wrong with it."""
+_MAX_SECRET: Final = 4096  # bytes
+
+
+def absolute_paths(config: Config, base: Callable[[tuple[str, ...]], Path]) -> Config:
+    """File names made absolute; `base` tells what the one of a key is relative to."""
+
+    def fix(path: Path | None, *key: str) -> Path | None:
+        if path is None:
+            return None
+        return Path(os.path.normpath(base(key) / path.expanduser()))
+
+    def host(name: str, table: HostConfig) -> HostConfig:
+        return replace(
+            table,
+            certificate=fix(table.certificate, "host", name, "certificate"),
+            key=fix(table.key, "host", name, "key"),
+            client_ca=fix(table.client_ca, "host", name, "client_ca"),
+        )
+
+    def component(name: str, table: ComponentConfig) -> ComponentConfig:
+        return replace(table, secret_file=fix(table.secret_file, "component", name, "secret_file"))
+
+    return replace(
+        config,
+        data=fix(config.data, "data") or config.data,
+        storage_file=fix(config.storage_file, "storage_file"),
+        host={name: host(name, table) for name, table in config.host.items()},
+        component={name: component(name, table) for name, table in config.component.items()},
+    )
+
+
+def secrets(config: Config, environ: Mapping[str, str]) -> tuple[Config, list[Found]]:
+    """Read secrets from where the configuration says they are."""
+    problems: list[Found] = []
+    components: dict[str, ComponentConfig] = {}
+    for name, table in config.component.items():
+        secret, at = table.secret, ("component", name)
+        if table.secret_file is not None:
+            secret, why = _read(table.secret_file)
+            problems += [((*at, "secret_file"), why)] if why else []
+        elif table.secret_env:
+            secret = environ.get(table.secret_env, "")
+            why = f"the environment variable {table.secret_env} is not set"
+            problems += [] if secret else [((*at, "secret_env"), why)]
+        # __post_init__ wants one source of the secret, and this is it from now on.
+        components[name] = ComponentConfig(secret) if secret else table
+    storage = config.storage
+    if config.storage_file is not None:
+        storage, why = _read(config.storage_file)
+        problems += [(("storage_file",), why)] if why else []
+    try:
+        return replace(config, component=components, storage=storage or config.storage), problems
+    except ValueError as error:
+        return config, [*problems, (("storage_file",), str(error))]
+
+
+def _read(file: Path) -> tuple[str, str]:
+    """A secret, or why there is none."""
+    try:
+        with file.open("rb") as stream:
+            secret = stream.read(_MAX_SECRET).decode().strip()
+    except OSError as error:
+        return "", f"cannot read {file}: {error.strerror}"
+    except UnicodeDecodeError:
+        return "", f"{file} is not UTF-8 text"
+    return (secret, "") if secret else ("", f"{file} is empty")
+
+
+def consistency(config: Config) -> Iterator[Found]:
+    """Files that are missing and keys that contradict each other."""
+    yield from _missing_files(config)
+    yield from _same_address(config)
+    for name in config.component:
+        if name in config.host:
+            yield ("component", name), "this is a host of this server: expected a domain of its own"
+    if config.component and not config.listen.component:
+        example = 'component = ["127.0.0.1:5347"]'
+        what = f"there are components, but no address for them: expected for example {example}"
+        yield ("listen", "component"), what
+
+
+def _missing_files(config: Config) -> Iterator[Found]:
+    for name, host in config.host.items():
+        for key in ("certificate", "key", "client_ca"):
+            file: Path | None = getattr(host, key)
+            if file is None:
+                continue
+            try:
+                file.open("rb").close()
+            except OSError as error:
+                yield ("host", name, key), f"cannot read {file}: {error.strerror}"
+
+
+def _same_address(config: Config) -> Iterator[Found]:
+    taken: dict[tuple[str, int], str] = {}
+    for kind in ("c2s", "c2s_tls", "component"):
+        for listener in getattr(config.listen, kind):
+            address = (listener.host, listener.port)
+            if listener.port and address in taken:
+                yield (
+                    ("listen", kind),
+                    f"{listener.address} is taken by listen.{taken[address]} already",
+                )
+            taken.setdefault(address, kind)

@@ -1,0 +1,310 @@
+"""What the configuration file may say: one dataclass per table; its fields are the keys.
+
+The docstrings are the manual: `docs/config.md` is made of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from jabberd.core.module import Host, Module
+
+Positive = Annotated[int, Field(ge=1)]
+PathText = Annotated[Path, Field(strict=False)]
+Mechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
+SECRET: Final[Mapping[str, bool]] = {"secret": True}
+"""Metadata of a field that is never shown."""
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split "127.0.0.1:5222" or "[::1]:5222".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        if not colon or bracketed is not (address.version == 6):
+            raise ValueError
+        if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+            raise ValueError
+    except ValueError:
+        raise ValueError('expected an IP address and a port, as "[::1]:5222"') from None
+    return str(address), int(port)
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError('expected an IP address or a network, as "192.0.2.0/24"') from None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address to listen on; `"127.0.0.1:5222"` is short for `{ address = "127.0.0.1:5222" }`.
+
+    Attributes:
+        address: an IP address and a port, for example "[::]:5222" for every interface; port 0
+            takes a free one.
+        legacy_auth: allow the login of clients from before XMPP 1.0 (XEP-0078), which sends the
+            password as it is. Unless given, only where both ends are loopback addresses and
+            no PROXY header was used.
+        starttls_required: refuse to log in without TLS. Unless given, only where one of the
+            ends is not a loopback address.
+        proxy: addresses or networks of proxies that send a PROXY protocol header; from them
+            it is required, from others it is refused.
+    """
+
+    address: str
+    legacy_auth: bool | None = None
+    starttls_required: bool | None = None
+    proxy: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        parse_address(self.address)
+        for network in self.proxy:
+            _check_network(network)
+
+    @property
+    def host(self) -> str:
+        """The IP address."""
+        return parse_address(self.address)[0]
+
+    @property
+    def port(self) -> int:
+        """The port, 0 for a free one."""
+        return parse_address(self.address)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the server listens; each key takes a list of addresses.
+
+    Attributes:
+        c2s: for clients, with STARTTLS.
+        c2s_tls: for clients, with TLS from the first byte (XEP-0368).
+        component: for external components (XEP-0114), in plain text: keep it on loopback
+            addresses or a private network.
+    """
+
+    c2s: tuple[Listener, ...] = (Listener("127.0.0.1:5222"), Listener("[::1]:5222"))
+    c2s_tls: tuple[Listener, ...] = (Listener("127.0.0.1:5223"), Listener("[::1]:5223"))
+    component: tuple[Listener, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What strangers and users may use up. All of it can be changed by a reload.
+
+    Attributes:
+        connections: open connections in all.
+        connections_per_address: open connections per IPv4 address or IPv6 /64.
+        login_seconds: how long a connection may take to log in.
+        login_attempts: failed logins per account and address, before they have to wait.
+        stanza_bytes_before_login: size of one element of a stream that has not logged in yet.
+        stanza_bytes: size of one element of a stream; advertised (XEP-0478).
+        depth: how deep elements may be nested in a stanza.
+        elements: how many elements a stanza may have inside, at all levels.
+        attributes: how many attributes one element may have.
+        declarations: how many namespace declarations a stanza may have inside.
+        name_bytes: length of one name together with its namespace.
+        bytes_per_second: how fast a client may send; beyond that, it is read more slowly.
+        burst_bytes: how much a client may send at once after a rest.
+        output_bytes: how much may wait for a client that does not read before it is
+            disconnected.
+    """
+
+    connections: Positive = 20_000
+    connections_per_address: Positive = 200
+    login_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    login_attempts: Positive = 5
+    stanza_bytes_before_login: Annotated[int, Field(ge=4096)] = 10_000
+    stanza_bytes: Annotated[int, Field(ge=10_000)] = 262_144
+    depth: Annotated[int, Field(ge=8, le=1000)] = 64
+    elements: Annotated[int, Field(ge=100)] = 10_000
+    attributes: Annotated[int, Field(ge=16)] = 64
+    declarations: Annotated[int, Field(ge=16)] = 1_000
+    name_bytes: Annotated[int, Field(ge=128)] = 1_024
+    bytes_per_second: Annotated[int, Field(ge=1024)] = 1_048_576
+    burst_bytes: Annotated[int, Field(ge=10_000)] = 2_097_152
+    output_bytes: Annotated[int, Field(ge=65_536)] = 4_194_304
+
+    def __post_init__(self) -> None:
+        if self.stanza_bytes_before_login > self.stanza_bytes:
+            raise ValueError("stanza_bytes_before_login is at most stanza_bytes")
+        if self.connections_per_address > self.connections:
+            raise ValueError("connections_per_address is at most connections")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What is logged, to standard error. The level can be changed by a reload.
+
+    Attributes:
+        level: the least severe events that are written.
+        format: "console" for people, "json" for machines; "auto" is "console" on a terminal.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """How passwords are kept: as SCRAM keys, never as they are.
+
+    Attributes:
+        iterations: of PBKDF2, for keys made from now on; clients have to do as many.
+    """
+
+    iterations: Annotated[int, Field(ge=10_000, le=10_000_000)] = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What `jabberd trace` remembers.
+
+    Attributes:
+        keep: stanzas per account, heads only.
+    """
+
+    keep: Annotated[int, Field(ge=1, le=10_000)] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleChoice:
+    """One module of one host, ready to be loaded.
+
+    Attributes:
+        name: in the configuration.
+        options: an instance of the module's `Options`.
+        load: the module's `load`.
+    """
+
+    name: str
+    options: Any
+    load: Callable[[Host, Any], Module] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """One host that this server is; the table's name is its domain.
+
+    Attributes:
+        certificate: PEM file with the certificate and its chain; a self-signed one is made in
+            the data folder unless given. A reload reads it again.
+        key: PEM file with the private key; unless given, it is in `certificate`.
+        client_ca: PEM file with the authorities whose client certificates may log in
+            (SASL EXTERNAL); certificates are requested only where this is given.
+        mechanisms: SASL mechanisms with passwords; those with channel binding (-PLUS) are
+            offered along with their plain form. PLAIN is offered under TLS only.
+        anonymous: offer SASL ANONYMOUS: a throwaway account for whoever asks.
+        modules: options per module; `false` switches a module off, `true` or `{}` takes its
+            defaults. A module from elsewhere names its Python module:
+            `{ module = "package.name", … }`.
+    """
+
+    certificate: PathText | None = None
+    key: PathText | None = None
+    client_ca: PathText | None = None
+    mechanisms: tuple[Mechanism, ...] = (
+        "SCRAM-SHA-512",
+        "SCRAM-SHA-256",
+        "SCRAM-SHA-1",
+        "PLAIN",
+    )
+    anonymous: bool = False
+    modules: tuple[ModuleChoice, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.certificate is None:
+            raise ValueError("key without certificate")
+        if not self.mechanisms and self.client_ca is None and not self.anonymous:
+            raise ValueError("no mechanisms, no client_ca and no anonymous: nobody could log in")
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentConfig:
+    """One external component (XEP-0114); the table's name is its domain.
+
+    Exactly one of these says the secret that it shows when it connects.
+
+    Attributes:
+        secret: the secret itself.
+        secret_file: a file that has it.
+        secret_env: an environment variable that has it.
+    """
+
+    secret: str = field(default="", repr=False, metadata=SECRET)
+    secret_file: PathText | None = None
+    secret_env: str = ""
+
+    def __post_init__(self) -> None:
+        given = [bool(self.secret), self.secret_file is not None, bool(self.secret_env)]
+        if sum(given) != 1:
+            raise ValueError("expected exactly one of secret, secret_file and secret_env")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a configuration came from, so that it can be read again and explained.
+
+    Attributes:
+        file: the TOML file; None where there was none.
+        data: the data folder given on the command line.
+        values: what a program gave, in the shape of the file.
+        origins: for each key that was given, where.
+    """
+
+    file: Path | None = None
+    data: Path | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration.
+
+    Attributes:
+        data: the data folder, made if it does not exist; the user's own data folder unless
+            given here, by `--data` or by JABBERD_DATA.
+        storage: "sqlite:" is a file in the data folder, "memory:" forgets everything at the
+            end; or a "postgresql://user@host/database" URL.
+        storage_file: a file that has the value of `storage`, for a URL with a password.
+        listen: where the server listens.
+        limits: what strangers and users may use up.
+        log: what is logged.
+        passwords: how passwords are kept.
+        journal: what `jabberd trace` remembers.
+        host: the hosts that this server is; "localhost" unless any is given.
+        component: the external components that may connect.
+        source: where all this came from.
+    """
+
+    data: PathText
+    storage: str = "sqlite:"
+    storage_file: PathText | None = None
+    listen: Listen = Listen()
+    limits: Limits = Limits()
+    log: Log = Log()
+    passwords: Passwords = Passwords()
+    journal: Journal = Journal()
+    host: Mapping[str, HostConfig] = field(default_factory=lambda: {"localhost": HostConfig()})
+    component: Mapping[str, ComponentConfig] = field(default_factory=dict)
+    source: Source = field(default=Source(), compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.storage.startswith(("sqlite:", "memory", "postgresql:", "postgresql+")):
+            raise ValueError('storage is "sqlite:", "memory:" or a "postgresql://" URL')
+        if not self.host:
+            raise ValueError("expected at least one host")

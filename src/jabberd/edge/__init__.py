@@ -1,0 +1,1 @@
+"""Streams meet sessions: clients and external components."""

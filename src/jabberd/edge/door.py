@@ -1,0 +1,157 @@
+"""What the connections of clients share: whom they may talk to, and within which bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from jabberd.core.host import LocalHost
+from jabberd.core.ports import RegisterApi
+from jabberd.core.router import Router
+from jabberd.core.session import Session, Sessions
+from jabberd.net.clock import Clock
+from jabberd.net.limits import Attempts
+from jabberd.net.wire import Wire
+from jabberd.storage.api import Stores
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import Element
+from jabberd.xmpp.error import Condition, StanzaError, StreamError
+from jabberd.xmpp.frames import Limits
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
+from jabberd.xmpp.stanza import Iq, error_reply
+from jabberd.xmpp.stream.policy import HostPolicy
+from jabberd.xmpp.stream.receiving import ReceivingStream
+
+Derive = Callable[[bytes, str, bytes, int], Awaitable[bytes]]
+_REGISTER: Final = Element(ns.REGISTER_FEATURE, "register")
+
+
+class Closeable(Protocol):
+    """A connection, as the door keeps it."""
+
+    def close(self, error: StreamError | None = None) -> None:
+        """End its stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """How one listener lets clients in.
+
+    Attributes:
+        starttls: TLS can be begun by STARTTLS.
+        legacy_auth: logins without SASL; None: on loopback connections only.
+        tls_required: no login without TLS; None: on loopback connections only.
+    """
+
+    starttls: bool
+    legacy_auth: bool | None = None
+    tls_required: bool | None = None
+
+
+@dataclass(slots=True)
+class ClientDoor:
+    """Shared by the connections of clients; limits may be changed at any time.
+
+    Attributes:
+        router: takes their stanzas.
+        hosts: by domain.
+        sasl: by domain: which mechanisms are offered.
+        sessions: of this process.
+        stores: durable state.
+        derive: PBKDF2, off the loop.
+        attempts: failed logins by account and source.
+        clock: the time.
+        token: makes unpredictable strings.
+        limits_before: of a stream before login.
+        limits_after: of a stream after login.
+        login_seconds: how long a login may take.
+        output_bytes: how much may wait for a client that does not read.
+        connections: all that are open.
+    """
+
+    router: Router
+    hosts: Mapping[str, LocalHost]
+    sasl: Mapping[str, SaslPolicy]
+    sessions: Sessions
+    stores: Stores
+    derive: Derive
+    attempts: Attempts
+    clock: Clock
+    token: Callable[[], str]
+    limits_before: Limits
+    limits_after: Limits
+    login_seconds: float
+    output_bytes: int
+    connections: set[Closeable] = field(default_factory=set)
+
+    def policy(self, domain: JID, entrance: Entrance, wire: Wire) -> HostPolicy | None:
+        """How a host wants to be logged in to on one connection; None: not ours."""
+        host = self.hosts.get(domain.domain)
+        if host is None:
+            return None
+        local = is_loopback(wire)
+        secure = wire.tls is not None
+        legacy = entrance.legacy_auth if entrance.legacy_auth is not None else local
+        required = entrance.tls_required if entrance.tls_required is not None else not local
+        return HostPolicy(
+            domain=host.domain,
+            sasl=self.sasl[domain.domain],
+            starttls=entrance.starttls,
+            tls_required=required,
+            legacy_auth=legacy,
+            before_login=lambda: self._before_login(host, local=local, secure=secure),
+            after_login=lambda: self._after_login(host),
+        )
+
+    def _before_login(self, host: LocalHost, *, local: bool, secure: bool) -> Sequence[Element]:
+        register = _register_api(host)
+        offered = register is not None and register.offered(local, secure)
+        limits = _limits_element(self.limits_before)
+        return [_REGISTER, limits] if offered else [limits]
+
+    def _after_login(self, host: LocalHost) -> Sequence[Element]:
+        made = [
+            feature if isinstance(feature, Element) else feature()
+            for _, module in host.loaded()
+            for feature in module.stream_features
+        ]
+        return [*made, _limits_element(self.limits_after)]
+
+    async def register(self, stream: ReceivingStream, iq: Iq, wire: Wire) -> Iq:
+        """Answer an in-band registration before login (XEP-0077)."""
+        api = _register_api(self.hosts[stream.policy.domain.domain])
+        if api is None:
+            return error_reply(iq, StanzaError(Condition.SERVICE_UNAVAILABLE))
+        return await api.before_login(iq, wire.peer.host, is_loopback(wire), stream.is_secure)
+
+    def drop(self, session: Session, error: StreamError) -> Awaitable[None] | None:
+        """End a session now; awaitable until everybody has been told."""
+        host = self.hosts[session.jid.domain]
+        told = host.unbind(session)
+        session.close(error)
+        return told
+
+    def close_all(self, error: StreamError) -> None:
+        """End every stream."""
+        for connection in list(self.connections):
+            connection.close(error)
+
+
+def is_loopback(wire: Wire) -> bool:
+    """Whether both ends are loopback addresses, and no proxy stands between them."""
+    return wire.peer.is_loopback and wire.local.is_loopback and not wire.proxied
+
+
+def _limits_element(limits: Limits) -> Element:
+    # XEP-0478 §2.
+    most = Element(ns.LIMITS, "max-bytes", {}, [str(limits.stanza_bytes)])
+    return Element(ns.LIMITS, "limits", {}, [most])
+
+
+def _register_api(host: LocalHost) -> RegisterApi | None:
+    try:
+        return host.require(RegisterApi)
+    except LookupError:
+        return None
