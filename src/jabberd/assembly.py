@@ -1,0 +1,324 @@
+"""The parts of a server and how they are joined; `app` starts and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from jabberd.config import Config, StartError
+from jabberd.config import Limits as LimitsConfig
+from jabberd.config import Listener as ListenerConfig
+from jabberd.config.folder import secret
+from jabberd.core.accounts import AccountHooks, AccountService
+from jabberd.core.command import CommandRegistry
+from jabberd.core.derive import Deriver
+from jabberd.core.host import LocalHost
+from jabberd.core.journal import Journal
+from jabberd.core.module import AccountEvent
+from jabberd.core.ports import AccountsApi
+from jabberd.core.router import Router
+from jabberd.core.session import Sessions
+from jabberd.edge.c2s import ClientConnection
+from jabberd.edge.door import ClientDoor, Entrance
+from jabberd.net.certs import make_self_signed
+from jabberd.net.clock import SystemClock
+from jabberd.net.holder import BindError
+from jabberd.net.limits import Admission, Attempts
+from jabberd.net.listen import Listener, ListenOptions, parse_network
+from jabberd.net.owner import PumpOptions
+from jabberd.net.tls import TlsContexts
+from jabberd.net.tls_config import HostTls, TlsConfig, TlsConfigError
+from jabberd.net.wire import Machine
+from jabberd.storage.api import Stores
+from jabberd.storage.open import open_stores
+from jabberd.xmpp.error import StreamCondition, StreamError
+from jabberd.xmpp.frames import Limits
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.sasl import anonymous, external
+from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
+
+_log: Final = structlog.get_logger("jabberd")
+_NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def token() -> str:
+    """An unpredictable string of 128 bits: lower-case hexadecimal, fit for every use."""
+    return secrets.token_hex(16)
+
+
+@dataclass(slots=True)
+class Assembly:
+    """A server's parts.
+
+    Attributes:
+        config: what was assembled.
+        clock: the time.
+        stores: durable state.
+        deriver: PBKDF2, off the loop.
+        journal: how stanzas ended.
+        sessions: who is here.
+        router: domain → route.
+        hosts: by domain.
+        accounts: of all hosts.
+        tls: certificates.
+        door: what clients' connections share.
+        admission: counts connections.
+        listeners: kind and listener.
+        warnings: what the operator should know, in sentences.
+    """
+
+    config: Config
+    clock: SystemClock
+    stores: Stores
+    deriver: Deriver
+    journal: Journal
+    sessions: Sessions
+    router: Router
+    hosts: dict[str, LocalHost]
+    accounts: AccountService
+    tls: TlsContexts
+    door: ClientDoor
+    admission: Admission
+    listeners: list[tuple[str, Listener]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    async def make(cls, config: Config) -> Assembly:
+        """Open the database and join the parts; nothing listens yet.
+
+        Raises:
+            StartError: a certificate or the data folder cannot be used.
+            StorageError: the database cannot be had.
+        """
+        clock = SystemClock()
+        tls = _certificates(config, clock)
+        decoys = secret(config.data, "decoys")
+        stores = await open_stores(config.storage, data=config.data)
+        journal = Journal(keep=config.journal.keep)
+        sessions = Sessions()
+        router = Router(journal, clock.now)
+        deriver = Deriver()
+        hosts = {
+            name: LocalHost(
+                JID.parse(name),
+                stores=stores,
+                sessions=sessions,
+                router=router,
+                now=clock.now,
+                token=token,
+            )
+            for name in config.host
+        }
+        accounts = AccountService(
+            stores,
+            deriver,
+            config.host,
+            now=clock.now,
+            iterations=config.passwords.iterations,
+            hooks=AccountHooks(
+                close=lambda account, error: _close_sessions(hosts, account, error),
+                deleting=lambda account: hosts[account.domain].emit_account(
+                    AccountEvent.DELETING, account
+                ),
+            ),
+        )
+        before, after = stream_limits(config.limits)
+        door = ClientDoor(
+            router=router,
+            hosts=hosts,
+            sasl={name: _sasl(config, name, decoys) for name in config.host},
+            sessions=sessions,
+            stores=stores,
+            derive=deriver.derive,
+            attempts=Attempts(allowed=config.limits.login_attempts),
+            clock=clock,
+            token=token,
+            limits_before=before,
+            limits_after=after,
+            login_seconds=config.limits.login_seconds,
+            output_bytes=config.limits.output_bytes,
+        )
+        admission = Admission(config.limits.connections, config.limits.connections_per_address)
+        return cls(
+            config, clock, stores, deriver, journal, sessions, router, hosts, accounts, tls,
+            door, admission, warnings=list(tls.warnings),
+        )  # fmt: skip
+
+    def load_modules(self, commands: CommandRegistry) -> None:
+        """Load each host's modules; their commands join `commands`."""
+        for name, host in self.hosts.items():
+            host.registry.ports[AccountsApi] = self.accounts
+            host.registry.ports[CommandRegistry] = commands
+            for choice in self.config.host[name].modules:
+                module = choice.load(host, choice.options)
+                host.load(choice.name, module)
+                for command in module.commands:
+                    commands.register(command)
+
+    async def listen(self) -> None:
+        """Accept connections.
+
+        Raises:
+            StartError: a port cannot be had; the message says why.
+        """
+        listen = self.config.listen
+        for address in listen.c2s:
+            entrance = Entrance(True, address.legacy_auth, address.starttls_required)
+            self._listen("c2s", address, self._clients(entrance), direct=False)
+        for address in listen.c2s_tls:
+            entrance = Entrance(False, address.legacy_auth, address.starttls_required)
+            self._listen("c2s_tls", address, self._clients(entrance), direct=True)
+        # What was made until now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+
+    def _clients(self, entrance: Entrance) -> Callable[[], Machine]:
+        return lambda: ClientConnection(self.door, entrance)
+
+    def _listen(
+        self, kind: str, address: ListenerConfig, machine: Callable[[], Machine], *, direct: bool
+    ) -> None:
+        options = ListenOptions(
+            pump=self._pump_options(direct=direct),
+            proxies=tuple(parse_network(network) for network in address.proxy),
+        )
+        listener = Listener(
+            address.address,
+            machine,
+            options,
+            admission=self.admission,
+            on_bug=lambda error: _log.error("a connection failed", exc_info=error),
+        )
+        try:
+            listener.start()
+        except BindError as error:
+            if address.host == "::1" and error.errno in _NO_IPV6:
+                _log.info("this machine has no IPv6", address=address.address)
+                return
+            raise StartError(str(error)) from None
+        self.listeners.append((kind, listener))
+
+    def _pump_options(self, *, direct: bool) -> PumpOptions:
+        limits = self.config.limits
+        return PumpOptions(
+            tls=self.tls,
+            direct_tls=direct,
+            rate=limits.bytes_per_second,
+            burst=limits.burst_bytes,
+        )
+
+    def apply(self, config: Config) -> None:
+        """Take over what can change while running: certificates and limits.
+
+        Raises:
+            StartError: a certificate cannot be used; nothing has changed.
+        """
+        try:
+            warnings = self.tls.reload(_tls_config(config))
+        except TlsConfigError as error:
+            raise StartError(str(error)) from None
+        for warning in warnings:
+            _log.warning(warning)
+        limits = config.limits
+        before, after = stream_limits(limits)
+        self.config = config
+        self.door.limits_before = before
+        self.door.limits_after = after
+        self.door.login_seconds = limits.login_seconds
+        self.door.output_bytes = limits.output_bytes
+        self.admission.limit(limits.connections, limits.connections_per_address)
+        for kind, listener in self.listeners:
+            options = listener.options
+            pump = self._pump_options(direct=kind == "c2s_tls")
+            listener.options = ListenOptions(pump, options.proxies, options.backlog)
+
+    async def close(self) -> None:
+        """Tell everybody that the server stops, and close what is open."""
+        for _, listener in self.listeners:
+            listener.stop_accepting()
+        self.door.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
+        await asyncio.gather(*(listener.stop() for _, listener in self.listeners))
+        for host in self.hosts.values():
+            await host.close()
+        self.deriver.close()
+        await self.stores.close()
+
+
+def stream_limits(limits: LimitsConfig) -> tuple[Limits, Limits]:
+    """The limits of a client's stream before and after login."""
+    after = Limits(
+        stanza_bytes=limits.stanza_bytes,
+        depth=limits.depth,
+        elements=limits.elements,
+        attributes=limits.attributes,
+        declarations=limits.declarations,
+        name_bytes=limits.name_bytes,
+    )
+    before = Limits(
+        stanza_bytes=limits.stanza_bytes_before_login,
+        depth=limits.depth,
+        elements=limits.elements,
+        attributes=limits.attributes,
+        declarations=limits.declarations,
+        name_bytes=limits.name_bytes,
+    )
+    return before, after
+
+
+def _sasl(config: Config, name: str, decoys: bytes) -> SaslPolicy:
+    host = config.host[name]
+    enabled: tuple[str, ...] = host.mechanisms
+    if host.client_ca is not None:
+        enabled = (external.NAME, *enabled)
+    if host.anonymous:
+        enabled = (*enabled, anonymous.NAME)
+    return SaslPolicy(name, decoys, config.passwords.iterations, enabled)
+
+
+def _certificates(config: Config, clock: SystemClock) -> TlsContexts:
+    folder = config.data / "certificates"
+    for name, host in config.host.items():
+        certificate, key = _own_certificate(folder, name)
+        if host.certificate is None and not (certificate.exists() and key.exists()):
+            try:
+                folder.mkdir(mode=0o700, exist_ok=True)
+                make_self_signed([name], certificate, key, now=clock.now())
+            except OSError as error:
+                raise StartError(f"cannot write {certificate}: {error.strerror}") from None
+    try:
+        return TlsContexts(_tls_config(config))
+    except TlsConfigError as error:
+        raise StartError(str(error)) from None
+
+
+def _tls_config(config: Config) -> TlsConfig:
+    folder = config.data / "certificates"
+    hosts: list[HostTls] = []
+    for name, host in config.host.items():
+        certificate, key = host.certificate, host.key
+        if certificate is None:
+            certificate, key = _own_certificate(folder, name)
+        hosts.append(HostTls((name,), certificate, key, host.client_ca))
+    return TlsConfig(tuple(hosts), next(iter(config.host)))
+
+
+def _own_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    # A domain is no path: IPv6 literals have colons, and nothing else is unusual in one.
+    stem = name.replace(":", "_").strip("[]")
+    return folder / f"{stem}.crt", folder / f"{stem}.key"
+
+
+def _close_sessions(hosts: dict[str, LocalHost], account: JID, error: StreamError) -> None:
+    host = hosts[account.domain]
+    for session in host.sessions(account):
+        with contextlib.suppress(Exception):
+            session.close(error)
