@@ -342,6 +342,16 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_lines_are_found_behind_texts_of_several_lines(tmp_path: Path) -> None:
+    text = f'storage = """memory:{"x" * 500}\n{"A b" * 500}\ndepth = 1\n"""\n[limits]\n'
+    (found,) = problems(tmp_path, f"{text}'login_seconds' = 'x'  # comment")
+    assert found.startswith("jabberd.toml:6: limits.login_seconds: ")
+    (found,) = problems(tmp_path, "limits = { depth = 'x' }\nlog.level = 'debug'")
+    assert found.startswith("jabberd.toml:1: limits.depth: ")
+    (found,) = problems(tmp_path, "\nlog.level = 'x'")
+    assert found.startswith("jabberd.toml:2: log.level: ")
+
+
 def test_texts_from_the_file_are_escaped(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, '"\\u001b[2J" = 1')
     assert "\x1b" not in found

@@ -271,7 +271,7 @@ async def test_tracing(house: House) -> None:
     await house.accounts.add(ALICE, "pencil")
     journal = Journal()
     stanza = Message(from_=ALICE, to=JID.parse("bob@example.org"), id="\x07", type="chat")
-    journal.record(NOW, ALICE.text, stanza, Handled("host"))
+    journal.record(NOW, stanza, Handled("host"), ALICE.text)
     commands = registry(house, journal)
     table = await commands.run(["trace"], {"account": "alice@example.org"})
     assert isinstance(table, Table)

@@ -26,7 +26,7 @@ def message(id_: str = "m", to: JID = BOB) -> Message:
 
 def test_an_entry_is_one_line_without_the_body() -> None:
     journal = Journal()
-    journal.record(1_700_000_000.25, ALICE.text, message("m1"), DELIVERED)
+    journal.record(1_700_000_000.25, message("m1"), DELIVERED, ALICE.text)
     (entry,) = journal.entries(ALICE)
     assert str(entry) == (
         "2023-11-14 22:13:20.250Z message/chat id=m1 alice@example.org/desk → bob@example.org: "
@@ -35,10 +35,18 @@ def test_an_entry_is_one_line_without_the_body() -> None:
     assert journal.entries(BOB) == []
 
 
+def test_one_ending_can_concern_two_accounts() -> None:
+    journal = Journal()
+    journal.record(1, message("both"), DELIVERED, ALICE.text, BOB.text)
+    journal.record(2, message("note to self"), DELIVERED, ALICE.text, ALICE.text)
+    assert [entry.id for entry in journal.entries(ALICE)] == ["both", "note to self"]
+    assert [entry.id for entry in journal.entries(BOB)] == ["both"]
+
+
 def test_what_peers_chose_is_escaped_and_cut() -> None:
     journal = Journal()
     stanza = Message(to=BOB, from_=DESK, id="\x1b[2J\nid" + "x" * 500, type="ch\u202eat")
-    journal.record(0, ALICE.text, stanza, Dropped("router", "a \x9b rule"))
+    journal.record(0, stanza, Dropped("router", "a \x9b rule"), ALICE.text)
     (entry,) = journal.entries(ALICE)
     assert str(entry).isprintable()
     assert "message/ch\\u202eat id=\\x1b[2J\\nidxxx" in str(entry)
@@ -48,14 +56,14 @@ def test_what_peers_chose_is_escaped_and_cut() -> None:
 def test_the_last_ones_are_kept() -> None:
     journal = Journal(keep=3)
     for number in range(5):
-        journal.record(number, ALICE.text, message(str(number)), DELIVERED)
+        journal.record(number, message(str(number)), DELIVERED, ALICE.text)
     assert [entry.id for entry in journal.entries(ALICE)] == ["2", "3", "4"]
 
 
 def test_the_account_not_heard_of_for_longest_is_forgotten() -> None:
     journal = Journal(accounts=2)
     for owner in ("a@h", "b@h", "a@h", "c@h"):
-        journal.record(0, owner, message(), DELIVERED)
+        journal.record(0, message(), DELIVERED, owner)
     kept = [name for name in ("a@h", "b@h", "c@h") if journal.entries(JID.parse(name))]
     assert kept == ["a@h", "c@h"]
 
@@ -63,9 +71,9 @@ def test_the_account_not_heard_of_for_longest_is_forgotten() -> None:
 @pytest.mark.parametrize("tag", [Presence, Iq])
 def test_routine_endings_share_one_ring(tag: type[Stanza]) -> None:
     journal = Journal(routine=2)
-    journal.record(0, ALICE.text, message("first"), DELIVERED)
+    journal.record(0, message("first"), DELIVERED, ALICE.text)
     for number in range(5):
-        journal.record(1 + number, ALICE.text, tag(id=str(number)), Handled("roster"))
+        journal.record(1 + number, tag(id=str(number)), Handled("roster"), ALICE.text)
     assert [entry.id for entry in journal.entries(ALICE)] == ["first", "3", "4"]
 
 
@@ -78,9 +86,9 @@ def test_routine_endings_share_one_ring(tag: type[Stanza]) -> None:
 )
 def test_trouble_is_kept_per_account_whatever_the_stanza(verdict: Verdict) -> None:
     journal = Journal(routine=1)
-    journal.record(0, ALICE.text, Iq(id="bad", type="get"), verdict)
+    journal.record(0, Iq(id="bad", type="get"), verdict, ALICE.text)
     for _ in range(3):
-        journal.record(1, BOB.text, Presence(), Handled("presence"))
+        journal.record(1, Presence(), Handled("presence"), BOB.text)
     (entry,) = journal.entries(ALICE)
     assert str(entry).endswith(f"iq/get id=bad - → -: {verdict}")
 
@@ -95,7 +103,7 @@ def test_nothing_of_a_stanza_or_an_exception_is_kept_alive() -> None:
     try:
         raise StanzaError(Condition.FORBIDDEN, "no")
     except StanzaError as error:
-        journal.record(0, ALICE.text, stanza, Bounced("router", error))
+        journal.record(0, stanza, Bounced("router", error), ALICE.text)
         lost = weakref.ref(error)
     del stanza
     gc.collect()
@@ -109,7 +117,7 @@ def test_only_what_concerns_one_address() -> None:
     carol = JID.parse("carol@example.org")
     carols = JID.parse("carol@example.org/x")
     for number, to in enumerate([BOB, carol, carols, JID.parse("carol@example.organic")]):
-        journal.record(number, ALICE.text, message(str(number), to), Relayed("s2s"))
+        journal.record(number, message(str(number), to), Relayed("s2s"), ALICE.text)
     assert [entry.id for entry in journal.entries(ALICE, carol)] == ["1", "2"]
     assert [entry.id for entry in journal.entries(ALICE, DESK)] == ["0", "1", "2", "3"]
 
@@ -117,8 +125,8 @@ def test_only_what_concerns_one_address() -> None:
 def test_forgetting_an_account() -> None:
     journal = Journal()
     for owner in (ALICE, BOB):
-        journal.record(0, owner.text, message(), DELIVERED)
-        journal.record(0, owner.text, Presence(), Handled("presence"))
+        journal.record(0, message(), DELIVERED, owner.text)
+        journal.record(0, Presence(), Handled("presence"), owner.text)
     journal.forget(ALICE.text)
     assert journal.entries(ALICE) == []
     assert len(journal.entries(BOB)) == 2
@@ -127,13 +135,13 @@ def test_forgetting_an_account() -> None:
 @pytest.mark.asyncio
 async def test_following() -> None:
     journal = Journal()
-    journal.record(0, ALICE.text, message("past"), DELIVERED)
+    journal.record(0, message("past"), DELIVERED, ALICE.text)
     lines = journal.follow(ALICE, past=True)
     assert "id=past" in str(await anext(lines))
     waiting = asyncio.ensure_future(anext(lines))
     await asyncio.sleep(0)
-    journal.record(1, BOB.text, message("not hers"), DELIVERED)
-    journal.record(2, ALICE.text, message("new"), DELIVERED)
+    journal.record(1, message("not hers"), DELIVERED, BOB.text)
+    journal.record(2, message("new"), DELIVERED, ALICE.text)
     assert "id=new" in str(await waiting)
     await lines.aclose()
     assert not journal._followers
@@ -146,7 +154,7 @@ async def test_a_slow_reader_is_told_what_it_missed() -> None:
     waiting = asyncio.ensure_future(anext(lines))
     await asyncio.sleep(0)
     for number in range(300):
-        journal.record(number, ALICE.text, message(str(number)), DELIVERED)
+        journal.record(number, message(str(number)), DELIVERED, ALICE.text)
     assert str(await waiting) == "(44 entries were left out: too many at once)"
     assert "id=44 " in str(await anext(lines))
     await lines.aclose()
@@ -155,7 +163,7 @@ async def test_a_slow_reader_is_told_what_it_missed() -> None:
 @pytest.mark.asyncio
 async def test_so_many_may_follow() -> None:
     journal = Journal()
-    journal.record(0, ALICE.text, message(), DELIVERED)
+    journal.record(0, message(), DELIVERED, ALICE.text)
     readers = [journal.follow(ALICE, past=True) for _ in range(17)]
     for reader in readers[:16]:
         await anext(reader)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import typer
 
 from jabberd.core.printable import printable, printable_lines
+
+_WIDEST: Final = 10_000
 
 
 class Report(Protocol):
@@ -88,4 +90,5 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: boo
     drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for line in cells:
         drawn.add_row(*map(Text, line))  # a plain str would be read as markup
-    Console().print(drawn)
+    # As wide as it is: a long address wraps at the terminal's edge and is never cut.
+    Console(width=_WIDEST, height=25).print(drawn)

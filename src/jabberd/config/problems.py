@@ -128,9 +128,7 @@ def find_line(text: str, path: Path) -> int | None:
     wanted = tuple(part for part in path if isinstance(part, str))
     for number, line in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*\[([^\[\]]+)\]\s*(#.*)?$", line)
-        setting = (
-            None if header else re.match(r"""\s*((?:"[^"]*"|'[^']*'|[\w.\- ]+)+?)\s*=""", line)
-        )
+        setting = None if header else re.match(r"""\s*((?:"[^"]*"|'[^']*'|[\w.\- ])+)=""", line)
         if header:
             here = table = _key(header[1])
         elif setting:

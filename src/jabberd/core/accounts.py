@@ -6,8 +6,6 @@ functions, derived off the event loop.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -19,10 +17,8 @@ from jabberd.storage.api import Account, AccountExists, ScramKeys, Stores
 from jabberd.xmpp import prep
 from jabberd.xmpp.error import StreamCondition, StreamError
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.sasl.keys import HASHES, SALT_BYTES, from_salted, pick, verify
 
-HASHES: Final = ("sha512", "sha256", "sha1")
-"""The hash functions that keys are kept for; passwords are checked by the first."""
-_SALT: Final = 16  # bytes
 _DELETING: Final = "this account is being deleted"
 
 _log = logging.getLogger(__name__)
@@ -142,6 +138,10 @@ class AccountService:
             DeriveBusy: too many passwords are being worked on.
         """
         self._check_name(jid)
+        try:
+            prep.localpart(jid.local, stored=True)
+        except prep.PrepError as error:
+            raise BadAccountName(f"{jid.text} cannot be the name of an account: {error}") from None
         account = Account(jid.text, await self.keys(password), self._now())
         try:
             await self._stores.accounts.create(account)
@@ -181,14 +181,14 @@ class AccountService:
         keys = _strongest(account) if account else None
         known = keys is not None
         if keys is None:
-            keys = ScramKeys(HASHES[0], bytes(_SALT), self._iterations, b"", b"")
+            keys = ScramKeys(HASHES[0], bytes(SALT_BYTES), self._iterations, b"", b"")
         try:
             prepared = prepare(password)
         except BadPassword:
             # Derive all the same: how long an answer takes says nothing about the account.
             prepared, known = b"\0", False
         salted = await self._deriver.derive(prepared, keys.hash, keys.salt, keys.iterations)
-        return hmac.compare_digest(_stored_key(keys.hash, salted), keys.stored) and known
+        return verify(keys, salted) and known
 
     async def disable(self, jid: JID, reason: str) -> None:
         """Refuse logins from now on, and end the sessions.
@@ -243,10 +243,9 @@ class AccountService:
         prepared = prepare(password, stored=True)
         keys = []
         for name in HASHES:
-            salt = secrets.token_bytes(_SALT)
+            salt = secrets.token_bytes(SALT_BYTES)
             salted = await self._deriver.derive(prepared, name, salt, self._iterations)
-            server = hmac.digest(salted, b"Server Key", name)
-            keys.append(ScramKeys(name, salt, self._iterations, _stored_key(name, salted), server))
+            keys.append(from_salted(name, salt, self._iterations, salted))
         return tuple(keys)
 
     def _check_name(self, jid: JID) -> None:
@@ -279,13 +278,8 @@ def prepare(password: str, *, stored: bool = False) -> bytes:
 
 
 def _strongest(account: Account) -> ScramKeys | None:
-    by_hash = {keys.hash: keys for keys in account.keys}
-    return next((by_hash[name] for name in HASHES if name in by_hash), None)
-
-
-def _stored_key(name: str, salted: bytes) -> bytes:
-    # RFC 5802 §3: StoredKey is the hash of ClientKey.
-    return hashlib.new(name, hmac.digest(salted, b"Client Key", name)).digest()
+    found = (pick(account.keys, name) for name in HASHES)
+    return next((keys for keys in found if keys is not None), None)
 
 
 def _missing(jid: JID) -> NoSuchAccount:

@@ -104,9 +104,9 @@ class LocalHost:
         """Send a stanza on behalf of `stanza.from_`, which is ours, to `stanza.to`."""
         return self._router.route(stanza)
 
-    async def receive(self, stanza: Stanza, origin: Session | None) -> Verdict:
+    def receive(self, stanza: Stanza, origin: Session | None) -> Awaitable[Verdict]:
         """Bring a stanza for this host to the end of its way (`core.router.Route`)."""
-        return await self._receiver.receive(stanza, origin)
+        return self._receiver.receive(stanza, origin)
 
     def knows(self, account: str) -> bool:
         """Whether an account of this host is online, so that its journal is worth keeping."""

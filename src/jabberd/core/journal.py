@@ -110,14 +110,17 @@ class Journal:
         self._routine: deque[tuple[str, _Row]] = deque(maxlen=routine)
         self._followers: dict[str, list[_Follower]] = {}
 
-    def record(self, now: float, owner: str, stanza: Stanza, verdict: Verdict) -> None:
-        """Remember how a stanza ended for an account.
+    def record(
+        self, now: float, stanza: Stanza, verdict: Verdict, owner: str, other: str = ""
+    ) -> None:
+        """Remember how a stanza ended for an account, or for two.
 
         Args:
             now: seconds since the epoch.
-            owner: the account's bare JID as text.
             stanza: its head is copied; nothing of its payload is kept.
             verdict: how it ended.
+            owner: the account's bare JID as text.
+            other: that of the other account; empty or the same where there is none.
         """
         trouble = type(verdict) is Bounced or type(verdict) is Dropped
         row = (
@@ -131,7 +134,12 @@ class Journal:
             if type(verdict) is Bounced
             else verdict,
         )
-        if trouble or type(stanza) is Message:
+        self._keep_row(owner, row, apart=trouble or type(stanza) is Message)
+        if other and other != owner:
+            self._keep_row(other, row, apart=trouble or type(stanza) is Message)
+
+    def _keep_row(self, owner: str, row: _Row, *, apart: bool) -> None:
+        if apart:
             rows = self._accounts.get(owner)
             if rows is None:
                 rows = self._accounts[owner] = deque(maxlen=self._keep)

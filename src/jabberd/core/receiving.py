@@ -12,7 +12,7 @@ from typing import Final, cast
 from jabberd.core import delivery
 from jabberd.core.delivery import Action, Target
 from jabberd.core.eager import settle
-from jabberd.core.module import At, Flow, Phase, Side
+from jabberd.core.module import At, Flow, Side
 from jabberd.core.ports import PresenceApi
 from jabberd.core.registry import Registry, run
 from jabberd.core.session import Session, Sessions
@@ -50,24 +50,25 @@ class Receiver:
     ) -> None:
         self._domain = domain
         self._registry = registry
+        self._stations = registry.received
         self._sessions = sessions
         self._exists = exists
         self._answered = answered
         self._respond = respond
         self._trusted = trusted
 
-    async def receive(self, stanza: Stanza, origin: Session | None) -> Verdict:
+    def receive(self, stanza: Stanza, origin: Session | None) -> Awaitable[Verdict]:
         """Bring a stanza to the end of its way.
 
         Raises:
             StanzaError: what its sender is to be told.
         """
         if isinstance(stanza, Message):
-            return await self._message(stanza, origin)
+            return self._message(stanza, origin)
         if isinstance(stanza, Presence):
-            return await self._presence(stanza, origin)
+            return self._presence(stanza, origin)
         if isinstance(stanza, Iq):
-            return await self._iq(stanza, origin)
+            return self._iq(stanza, origin)
         raise TypeError(f"{type(stanza).__name__} is no stanza")
 
     # Messages
@@ -76,13 +77,12 @@ class Receiver:
         to = _address(message)
         if not to.local:
             return self._to_host(message)
-        steps = self._registry.steps
         account = to.bare
         sessions = self._sessions.of(account.text)
+        stations = self._stations.message
         flow = Flow(Side.RECEIVED, account, origin)
-        for phase in (Phase.SCREEN, Phase.STAMP):
-            handlers = steps.get((Message, Side.RECEIVED, phase))
-            if handlers and (outcome := await run(handlers, message, flow)) is not None:
+        for steps in (stations.screen, stations.stamp):
+            if steps and (outcome := await run(steps, message, flow)) is not None:
                 return outcome
         if not sessions and not await self._exists(account):
             presence = delivery.Presence.UNKNOWN
@@ -100,11 +100,10 @@ class Receiver:
             return await self._undelivered(message, flow, presence, action)
         for session in reached:
             session.send(message)
-        flow.reached = reached
-        handlers = steps.get((Message, Side.RECEIVED, Phase.COPY))
-        if handlers:
-            await run(handlers, message, flow)
-        return Delivered(tuple([session.jid.text for session in reached]))
+        if stations.copy:
+            flow.reached = reached
+            await run(stations.copy, message, flow)
+        return _delivered(reached)
 
     def _to_host(self, message: Message) -> Verdict:
         if message.type == "error":
@@ -121,8 +120,8 @@ class Receiver:
         # Modules may keep what the table would have returned or ignored; most look only at
         # what may be stored.
         if action is Action.STORE:
-            handlers = self._registry.steps.get((Message, Side.RECEIVED, Phase.FALLBACK), ())
-            if (outcome := await run(handlers, message, flow)) is not None:
+            fallback = self._stations.message.fallback
+            if (outcome := await run(fallback, message, flow)) is not None:
                 return outcome
         if action is Action.IGNORE:
             return Dropped(_BY, f"{message.kind}: {presence.value}")
@@ -138,11 +137,10 @@ class Receiver:
         sessions = self._sessions.of(account.text)
         if not sessions and not await self._exists(account):
             return self._nobody(presence, account)
-        steps = self._registry.steps
+        stations = self._stations.presence
         flow = Flow(Side.RECEIVED, account, origin)
-        for phase in (Phase.SCREEN, Phase.STAMP, Phase.DELIVER):
-            handlers = steps.get((Presence, Side.RECEIVED, phase))
-            if handlers and (outcome := await run(handlers, presence, flow)) is not None:
+        for steps in (stations.screen, stations.stamp, stations.deliver):
+            if steps and (outcome := await run(steps, presence, flow)) is not None:
                 return outcome
         if presence.type not in {"", "unavailable", "error"}:
             return Dropped(_BY, f"nothing handles presence of type {presence.type!r}")
@@ -153,7 +151,7 @@ class Receiver:
             session.send(presence)
         if not match:
             return Dropped(_BY, "no available resource")
-        return Delivered(tuple([session.jid.text for session in match]))
+        return _delivered(match)
 
     def _nobody(self, presence: Presence, account: JID) -> Verdict:
         # RFC 6121 §8.5.1. A probe gets what a stranger's probe of an existing account gets.
@@ -207,10 +205,10 @@ class Receiver:
             if iq.is_request:
                 raise StanzaError(Condition.SERVICE_UNAVAILABLE)
             return Dropped(_BY, "the resource that asked is gone")
-        handlers = self._registry.steps.get((Iq, Side.RECEIVED, Phase.SCREEN))
-        if handlers:
+        screen = self._stations.iq.screen
+        if screen:
             flow = Flow(Side.RECEIVED, to.bare, origin)
-            if (outcome := await run(handlers, iq, flow)) is not None:
+            if (outcome := await run(screen, iq, flow)) is not None:
                 return outcome
         if iq.is_request and not await self._may_ask(session, iq.from_):
             raise StanzaError(Condition.SERVICE_UNAVAILABLE)
@@ -229,6 +227,12 @@ class Receiver:
         except KeyError:
             return True
         return await settle(cast("PresenceApi", presence).may_ask(session, sender))
+
+
+def _delivered(to: tuple[Session, ...]) -> Delivered:
+    if len(to) == 1:
+        return Delivered((to[0].jid.text,))
+    return Delivered(tuple([session.jid.text for session in to]))
 
 
 def _address(stanza: Stanza) -> JID:

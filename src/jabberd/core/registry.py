@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from jabberd.core.module import (
@@ -27,7 +27,7 @@ from jabberd.core.module import (
 from jabberd.core.session import Session
 from jabberd.core.verdict import Bounced, Delivered, Dropped, Handled, Relayed, Stored
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, qname
+from jabberd.xmpp.stanza import Iq, Stanza, qname
 
 S = TypeVar("S", bound=Stanza)
 _VERDICTS = (Delivered, Handled, Stored, Relayed, Bounced, Dropped)
@@ -56,7 +56,40 @@ class Step:
         return not self.wants or not self.wants.isdisjoint(stanza.children)
 
 
-Steps = dict[tuple[type[Stanza], Side, Phase], tuple[Step, ...]]
+@dataclass(slots=True)
+class Stations:
+    """The handlers of one kind of stanza on one side, phase by phase.
+
+    Plain attributes, because every stanza passes here and an Enum is slow to hash.
+
+    Attributes:
+        screen: of SCREEN.
+        stamp: of STAMP.
+        deliver: of DELIVER.
+        copy: of COPY.
+        fallback: of FALLBACK.
+    """
+
+    screen: tuple[Step, ...] = ()
+    stamp: tuple[Step, ...] = ()
+    deliver: tuple[Step, ...] = ()
+    copy: tuple[Step, ...] = ()
+    fallback: tuple[Step, ...] = ()
+
+    def add(self, phase: Phase, step: Step) -> None:
+        """One more handler."""
+        setattr(self, phase.value, (*getattr(self, phase.value), step))
+
+
+@dataclass(slots=True)
+class SideStations:
+    """The stations of one side."""
+
+    message: Stations = field(default_factory=Stations)
+    presence: Stations = field(default_factory=Stations)
+    iq: Stations = field(default_factory=Stations)
+
+
 IqHandler = Callable[[Iq, Session | None], Reply | Awaitable[Reply]]
 
 
@@ -70,7 +103,8 @@ class Registry:
     def __init__(self) -> None:
         self.modules: list[tuple[str, Module]] = []
         self.ports: dict[type[Any], object] = {}
-        self.steps: Steps = {}
+        self.sent = SideStations()
+        self.received = SideStations()
         self.namespaces: set[str] = set()
         self._requests: dict[tuple[str, At, str], tuple[str, IqHandler]] = {}
         self._sessions: dict[SessionEvent, list[Callable[[Session], Awaitable[None] | None]]] = {}
@@ -110,17 +144,14 @@ class Registry:
             self._requests[key] = (name, handler.handle)
 
     def _add_step(self, name: str, handler: OnMessage | OnPresence | OnIq) -> None:
+        side = self.sent if handler.side is Side.SENT else self.received
         if isinstance(handler, OnMessage):
             wants = frozenset(qname(*want) for want in handler.wants)
-            key: tuple[type[Stanza], Side, Phase] = (Message, handler.side, handler.phase)
-            step = Step(name, handler.handle, wants=wants)
+            side.message.add(handler.phase, Step(name, handler.handle, wants=wants))
         elif isinstance(handler, OnPresence):
-            key = (Presence, handler.side, handler.phase)
-            step = Step(name, handler.handle, types=handler.types)
+            side.presence.add(handler.phase, Step(name, handler.handle, types=handler.types))
         else:
-            key = (Iq, handler.side, Phase.SCREEN)
-            step = Step(name, handler.handle)
-        self.steps[key] = (*self.steps.get(key, ()), step)
+            side.iq.add(Phase.SCREEN, Step(name, handler.handle))
 
     def request(self, iq: Iq, at: At) -> tuple[str, IqHandler] | None:
         """The module that answers this request, and its handler."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import structlog
@@ -12,7 +12,7 @@ from jabberd.core.eager import start
 from jabberd.core.journal import Journal
 from jabberd.core.sending import Sender
 from jabberd.core.session import Session
-from jabberd.core.verdict import Bounced, Dropped, Stored, Verdict
+from jabberd.core.verdict import Bounced, Delivered, Dropped, Stored, Verdict
 from jabberd.storage.api import StorageError
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.stanza import Iq, Stanza, error_reply
@@ -23,7 +23,7 @@ _log: Final = structlog.get_logger("jabberd.router")
 class Route(Protocol):
     """What answers for a domain: one of our hosts, a component, later other servers."""
 
-    async def receive(self, stanza: Stanza, origin: Session | None) -> Verdict:
+    def receive(self, stanza: Stanza, origin: Session | None) -> Awaitable[Verdict]:
         """Bring a stanza for this domain to the end of its way.
 
         Args:
@@ -88,7 +88,7 @@ class Router:
         """Take a stanza from a component or from the server itself; `from_` must be set."""
         return start(self._route(stanza))
 
-    async def forward(self, stanza: Stanza, origin: Session | None) -> Verdict:
+    def forward(self, stanza: Stanza, origin: Session | None) -> Awaitable[Verdict]:
         """Hand a stanza to whoever answers for its domain.
 
         Raises:
@@ -104,7 +104,7 @@ class Router:
         route = self._routes.get(domain)
         if route is None:
             raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND, f"{domain} is not served here")
-        return await route.receive(stanza, origin)
+        return route.receive(stanza, origin)
 
     async def _submit(self, stanza: Stanza, session: Session) -> Verdict:
         try:
@@ -113,9 +113,8 @@ class Router:
             verdict = await self._senders[session.jid.domain].send(stanza, session)
         except Exception as error:
             verdict = self._failed(stanza, session, error)
-        now = self._now()
-        self._journal.record(now, session.jid.bare.text, stanza, verdict)
-        self._record_recipient(now, stanza, verdict)
+        owner = session.jid.bare.text
+        self._journal.record(self._now(), stanza, verdict, owner, self._recipient(stanza, verdict))
         return verdict
 
     async def _route(self, stanza: Stanza) -> Verdict:
@@ -125,19 +124,22 @@ class Router:
             verdict = await self.forward(stanza, None)
         except Exception as error:
             verdict = self._failed(stanza, None, error)
-        self._record_recipient(self._now(), stanza, verdict)
+        recipient = self._recipient(stanza, verdict)
+        if recipient:
+            self._journal.record(self._now(), stanza, verdict, recipient)
         return verdict
 
-    def _record_recipient(self, now: float, stanza: Stanza, verdict: Verdict) -> None:
+    def _recipient(self, stanza: Stanza, verdict: Verdict) -> str:
+        """The account of ours whose journal the stanza belongs into as well."""
         to = stanza.to
         if to is None or not to.local:
-            return
-        route = self._routes.get(to.domain)
-        if route is None or (stanza.from_ is not None and stanza.from_.bare == to.bare):
-            return
+            return ""
         account = to.bare.text
-        if isinstance(verdict, Stored) or route.knows(account):
-            self._journal.record(now, account, stanza, verdict)
+        if type(verdict) is Delivered or type(verdict) is Stored:
+            return account
+        route = self._routes.get(to.domain)
+        # Made-up addresses must not fill the journal.
+        return account if route is not None and route.knows(account) else ""
 
     def _failed(self, stanza: Stanza, origin: Session | None, error: Exception) -> Verdict:
         if isinstance(error, StorageError):

@@ -7,9 +7,8 @@ has no address is for the sender's own account (RFC 6120 §10.3, RFC 6121 §8.2)
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
 
-from jabberd.core.module import Flow, Phase, Side
+from jabberd.core.module import Flow, Side
 from jabberd.core.registry import Registry, run
 from jabberd.core.session import Session
 from jabberd.core.verdict import Verdict
@@ -17,7 +16,6 @@ from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
 Forward = Callable[[Stanza, Session | None], Awaitable[Verdict]]
-_BEFORE: Final = (Phase.SCREEN, Phase.STAMP)
 
 
 class Sender:
@@ -29,37 +27,37 @@ class Sender:
     """
 
     def __init__(self, registry: Registry, forward: Forward) -> None:
-        self._registry = registry
+        self._stations = registry.sent
         self._forward = forward
 
-    async def send(self, stanza: Stanza, session: Session) -> Verdict:
+    def send(self, stanza: Stanza, session: Session) -> Awaitable[Verdict]:
         """Bring a client's stanza to the end of its way; `from_` is set already.
 
         Raises:
             StanzaError: what the client is to be told.
         """
+        # Coroutines are handed on, not wrapped: each would cost as much as the work in it.
         if isinstance(stanza, Message):
-            return await self._message(stanza, session)
+            return self._message(stanza, session)
         if isinstance(stanza, Presence):
-            return await self._presence(stanza, session)
+            return self._presence(stanza, session)
         if isinstance(stanza, Iq):
-            return await self._iq(stanza, session)
+            return self._iq(stanza, session)
         raise TypeError(f"{type(stanza).__name__} is no stanza")
 
     async def _message(self, message: Message, session: Session) -> Verdict:
-        account = session.jid.bare
         if message.to is None:
-            message = message.replace(to=account)
-        steps = self._registry.steps
-        flow = Flow(Side.SENT, account, session)
-        for phase in _BEFORE:
-            handlers = steps.get((Message, Side.SENT, phase))
-            if handlers and (outcome := await run(handlers, message, flow)) is not None:
+            message = message.replace(to=session.jid.bare)
+        stations = self._stations.message
+        if not (stations.screen or stations.stamp or stations.copy):
+            return await self._forward(message, session)
+        flow = Flow(Side.SENT, session.jid.bare, session)
+        for steps in (stations.screen, stations.stamp):
+            if steps and (outcome := await run(steps, message, flow)) is not None:
                 return outcome
         verdict = await self._forward(message, session)
-        handlers = steps.get((Message, Side.SENT, Phase.COPY))
-        if handlers:
-            await run(handlers, message, flow)
+        if stations.copy:
+            await run(stations.copy, message, flow)
         return verdict
 
     async def _presence(self, presence: Presence, session: Session) -> Verdict:
@@ -72,18 +70,18 @@ class Sender:
             # RFC 6121 §3.1.2: subscriptions are between bare JIDs, and the server says so.
             presence = presence.replace(to=presence.to.bare, from_=account)
         flow = Flow(Side.SENT, account, session)
-        for phase in (*_BEFORE, Phase.DELIVER):
-            handlers = self._registry.steps.get((Presence, Side.SENT, phase))
-            if handlers and (outcome := await run(handlers, presence, flow)) is not None:
+        stations = self._stations.presence
+        for steps in (stations.screen, stations.stamp, stations.deliver):
+            if steps and (outcome := await run(steps, presence, flow)) is not None:
                 return outcome
         if presence.to is None:
             raise StanzaError(Condition.BAD_REQUEST, "this type of presence needs an address")
         return await self._forward(presence, session)
 
     async def _iq(self, iq: Iq, session: Session) -> Verdict:
-        handlers = self._registry.steps.get((Iq, Side.SENT, Phase.SCREEN))
-        if handlers and iq.to is not None:
+        screen = self._stations.iq.screen
+        if screen and iq.to is not None:
             flow = Flow(Side.SENT, session.jid.bare, session)
-            if (outcome := await run(handlers, iq, flow)) is not None:
+            if (outcome := await run(screen, iq, flow)) is not None:
                 return outcome
         return await self._forward(iq, session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
@@ -140,7 +140,10 @@ class ClientConnection:
             self._flush()
             return
         for index, event in enumerate(found):
-            work = self._stanza(event) if type(event) in _STANZAS else self._control(event)
+            if type(event) in _STANZAS:
+                work = self._stanza(cast("Stanza", event))
+            else:
+                work = self._control(event)
             if isinstance(work, asyncio.Task):
                 rest = found[index + 1 :]
                 if rest:
@@ -173,9 +176,9 @@ class ClientConnection:
             if data:
                 self._wire.write(data)
 
-    def _stanza(self, stanza: Event) -> object:
+    def _stanza(self, stanza: Stanza) -> object:
         session = self._session
-        if session is None or not isinstance(stanza, Stanza):
+        if session is None:
             return None
         claimed = stanza.from_
         if claimed is not None and claimed != session.jid and claimed != session.jid.bare:

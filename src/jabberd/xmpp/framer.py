@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 from xml.parsers import expat
 
 from jabberd.xmpp import ns
@@ -20,6 +21,8 @@ from jabberd.xmpp.scanner import (
     from_expat,
     make_parser,
 )
+
+_HEADER_BYTES: Final = 16 * 1024
 
 
 class Framer:
@@ -75,16 +78,17 @@ class Framer:
                 if not data or single:
                     return frames, data
             scanner = self._scanner or self._take()
+            scanner.limits = self.limits
             scanner.frames = frames
             scanner.single = single
             if scanner.feed(data):
                 self._scanner = None
                 self._pool.give(scanner)
             else:
-                self._scanner = scanner
-                self._over = scanner.done
+                self._scanner = scanner.renewed()
         except FrameRead as stop:
             self._scanner = None
+            self._over = scanner.done
             return frames, stop.rest
         except expat.ExpatError as error:
             frames.append(Broken(from_expat(error)))
@@ -100,7 +104,6 @@ class Framer:
         if self._header is None:
             raise LocalError("no stream header yet")
         scanner = self._pool.take(self._header)
-        scanner.limits = self.limits
         scanner.lang = self._lang
         return scanner
 
@@ -151,7 +154,11 @@ class _Opening:
             self.parser.Parse(data, False)
         except _HeaderRead:
             return
-        if len(self.data) > limits.stanza_bytes:
+        self._check_size(len(self.data))
+
+    def _check_size(self, size: int) -> None:
+        # expat scans an unfinished tag anew at every call, so it may not be long.
+        if size > min(self.limits.stanza_bytes, _HEADER_BYTES):
             raise StreamError(StreamCondition.POLICY_VIOLATION, "the stream header is too long")
 
     @staticmethod
@@ -164,6 +171,8 @@ class _Opening:
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         if len(self.declared) >= self.limits.attributes:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "too many namespace declarations")
+        if len(prefix or "") + len(uri or "") > self.limits.name_bytes:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "a namespace is too long")
         self.declared[prefix or ""] = uri or ""
 
     def _start(self, name: str, attrs: Mapping[str, str]) -> None:
@@ -177,6 +186,7 @@ class _Opening:
         tag = TAG.match(self.data, self.parser.CurrentByteIndex)
         if tag is None:  # expat has accepted the tag, so the expression does
             raise StreamError(StreamCondition.INTERNAL_SERVER_ERROR)
+        self._check_size(tag.end())
         content = self.declared.get("", "")
         self.opened = StreamOpened(
             content,

@@ -55,12 +55,16 @@ class Header:
         # The prefixes that a stanza may use because the header declares them, each with the
         # declaration to give it when it leaves this stream.
         self.prefixes = tuple(
-            (f"{prefix}:".encode(), f" xmlns:{prefix}='{escape_attr(uri)}'".encode())
+            (
+                f"{prefix}:".encode(),
+                f"xmlns:{prefix}".encode(),
+                f" xmlns:{prefix}='{escape_attr(uri)}'".encode(),
+            )
             for prefix, uri in sorted(declared.items())
             if prefix
         )
         default = f" xmlns='{escape_attr(declared.get('', ''))}'".encode()
-        self.scope = default + b"".join(text for _, text in self.prefixes)
+        self.scope = default + b"".join(text for _, _, text in self.prefixes)
         self.start = b"<%s%s>" % (tag, self.scope)
 
 
@@ -69,7 +73,7 @@ class Scanner:
 
     __slots__ = (
         "_parts", "attrs", "base", "begin", "children", "data", "declarations", "depth",
-        "done", "elements", "end", "frames", "header", "lang", "limits", "name", "parser",
+        "done", "elements", "end", "frames", "header", "held", "lang", "limits", "name", "parser",
         "rescanned", "single", "total",
     )  # fmt: skip
 
@@ -89,6 +93,7 @@ class Scanner:
         self.rescanned = 0
         self.single = False
         self._parts: list[bytes] = []  # held back, not fed to expat yet
+        self.held = 0  # bytes in them
         self.parser = make_parser()
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
@@ -107,11 +112,13 @@ class Scanner:
         pending = len(self.data)
         if pending > _HOLD:
             self._parts.append(data)
+            self.held += len(data)
             if b">" not in data:
-                self._check_size(sum(map(len, self._parts)) + pending)
+                self._check_size(self.held + pending)
                 return False
             data = b"".join(self._parts)
             self._parts.clear()
+            self.held = 0
             self.rescanned += pending
             if self.rescanned > _RESCAN_FACTOR * self.limits.stanza_bytes:
                 raise StreamError(
@@ -120,8 +127,6 @@ class Scanner:
         self.data = self.data + data if pending else data
         self.total += len(data)
         self.parser.Parse(data, False)
-        if self.done:
-            return False
         rest = self.total - self.end
         if not rest:
             self.data = b""
@@ -136,6 +141,19 @@ class Scanner:
                 self._check_size(rest)
         self.base = self.end
         return not rest
+
+    def renewed(self) -> Scanner:
+        """A scanner in the same place whose parser has forgotten the names of earlier stanzas.
+
+        expat keeps every name that it has seen; who always has a part of the next stanza under
+        way would never give the parser back. The scanner itself where there is no need.
+        """
+        if self.total - len(self.data) < _RECYCLE_AFTER or self.held:
+            return self
+        new = Scanner(self.header)
+        new.limits, new.lang, new.frames = self.limits, self.lang, self.frames
+        new.feed(self.data)
+        return new
 
     def _check_size(self, size: int) -> None:
         if size > self.limits.stanza_bytes:
@@ -174,10 +192,9 @@ class Scanner:
             or len(name) > limits.name_bytes
         ):
             self._refuse(name, attrs)
-        if len(attrs) > 8:
-            for key in attrs:
-                if len(key) > limits.name_bytes:
-                    self._refuse(key, {})
+        for key in attrs:
+            if len(key) > limits.name_bytes:
+                self._refuse(key, {})
 
     def _refuse(self, name: str, attrs: Mapping[str, str]) -> None:
         limits = self.limits
@@ -206,7 +223,7 @@ class Scanner:
             self._check_between()
             self.frames.append(StreamEnd())
             self.done = True
-            return
+            raise FrameRead(b"")  # what follows is nobody's business
         data = self.data
         begin = self.begin - self.base
         tag = TAG.match(data, begin)
@@ -242,17 +259,19 @@ class Scanner:
         if b":" in tag[1]:
             return self._rewritten(kind, tag.string[tag.start() : stop])
         start = tag[0]
+        own: frozenset[bytes] = _HEAD
         if b"xmlns" in start or not attrs.keys() <= _HEAD_KEYS:
+            found = _ATTR.findall(start)
+            own = frozenset(name for name, _ in found)
             extra = b"".join(
                 b" %s=%s" % (name, value)
-                for name, value in _ATTR.findall(start)
+                for name, value in found
                 if name not in _HEAD and name != b"xmlns"
             )
-        for prefix, declaration in self.header.prefixes:
-            if prefix in inner or prefix in extra:
-                name = declaration.partition(b"=")[0]
-                if name + b"=" not in extra:
-                    extra += declaration
+        for prefix, name, declaration in self.header.prefixes:
+            # Names, not text: a value may look like a declaration.
+            if (prefix in inner or prefix in extra) and name not in own:
+                extra += declaration
         if self.header.content != ns.CLIENT:
             children = _as_client(children, self.header.content)
         return _addressed(kind, attrs, self.lang, children, inner, extra)

@@ -158,7 +158,7 @@ class Stanza:
             return self._wire
         # A payload that says xmlns='jabber:client' in so many words would keep its old
         # namespace on this stream: rewrite it through a tree.
-        if b"jabber:client" in self.inner:
+        if b"jabber:client" in self.inner or b"jabber:client" in self.extra:
             inner = b"".join(c.to_bytes(ns.CLIENT) for c in self.payload())
             return self.with_payload(inner, self.children).to_bytes()
         return self._serialise()
@@ -170,15 +170,15 @@ class Stanza:
     def _serialise(self, declaration: str = "") -> bytes:
         head = f"<{self.tag}{declaration}"
         if self.from_ is not None:
-            head = f"{head} from='{self.from_.xml}'"
+            head += f" from='{self.from_.xml}'"
         if self.to is not None:
-            head = f"{head} to='{self.to.xml}'"
+            head += f" to='{self.to.xml}'"
         if self.type:
-            head = f"{head} type='{escape_attr(self.type)}'"
+            head += f" type='{_attr(self.type)}'"
         if self.id:
-            head = f"{head} id='{escape_attr(self.id)}'"
+            head += f" id='{_attr(self.id)}'"
         if self.lang:
-            head = f"{head} xml:lang='{escape_attr(self.lang)}'"
+            head += f" xml:lang='{_attr(self.lang)}'"
         if not self.inner:
             return b"%s%s/>" % (head.encode(), self.extra)
         return b"%s%s>%s</%s>" % (head.encode(), self.extra, self.inner, self.tag.encode())
@@ -188,6 +188,11 @@ class Stanza:
             f"<{self.tag} from={self.from_} to={self.to} type={self.type!r} id={self.id!r}"
             f" children={self.children}>"
         )
+
+
+def _attr(text: str) -> str:
+    # Most are: quicker to see than to search.
+    return text if text.isalnum() else escape_attr(text)
 
 
 class Message(Stanza):

@@ -154,6 +154,11 @@ def test_unknown_users_cost_the_same_as_known_ones() -> None:
     assert steps("nobody") == steps("nurse") == steps("juliet")
 
 
+def test_no_key_opens_a_decoy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "verify", lambda *_: True)
+    assert refusal(b"\0nobody\0secret").condition is SaslCondition.NOT_AUTHORIZED
+
+
 def test_the_strongest_keys_are_used() -> None:
     mechanism = server()
     assert mechanism.respond(RIGHT) == CredentialsWanted("juliet")

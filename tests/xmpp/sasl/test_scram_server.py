@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from jabberd.xmpp.error import LocalError, SaslCondition, SaslError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.sasl import scram
+from jabberd.xmpp.sasl import keys, scram
 from jabberd.xmpp.sasl import scram_wire as wire
 from jabberd.xmpp.sasl.mechanism import Challenge, Credentials, ServerMechanism, Success
 from tests.xmpp.sasl.kit import (
@@ -210,6 +211,30 @@ def test_every_part_of_the_final_message_counts() -> None:
     mechanism = server()
     begun(client(), mechanism)
     assert isinstance(say(mechanism, final.encode()), Success)  # the message was a right one
+
+
+def test_a_right_proof_for_another_nonce_or_header_is_a_replay() -> None:
+    salted = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), JULIETS_KEYS[1].salt, ITERATIONS)
+    client_key = keys.client_key("sha256", salted)
+    outcomes: list[object] = []
+    for binding, nonce in (
+        ("biws", "client-1server-1"),
+        ("biws", "client-1server-0"),
+        ("eSws", "client-1server-1"),
+    ):
+        mechanism, bare = server(), "n=juliet,r=client-1"
+        challenge = say(mechanism, b"n,," + bare.encode())
+        assert isinstance(challenge, Challenge)
+        without_proof = f"c={binding},r={nonce}"
+        signed = f"{bare},{challenge.data.decode()},{without_proof}"
+        signature = wire.sign(JULIETS_KEYS[1].stored, signed, "sha256")
+        message = wire.client_final(without_proof, wire.xor(client_key, signature))
+        try:
+            outcomes.append(type(say(mechanism, message)))
+        except SaslError as error:
+            outcomes.append(error.condition)
+    refused = SaslCondition.NOT_AUTHORIZED
+    assert outcomes == [Success, refused, refused]
 
 
 def test_bound_to_another_channel() -> None:

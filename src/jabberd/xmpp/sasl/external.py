@@ -15,8 +15,8 @@ from jabberd.xmpp.sasl.mechanism import (
     Success,
     ask_client,
     ask_credentials,
-    bare_jid,
     demand_enabled,
+    parse_authzid,
     refused,
 )
 
@@ -64,7 +64,7 @@ def _choose(identities: tuple[JID, ...], authzid: str) -> JID:
     if not identities:
         raise refused("the certificate names no account of this host")
     if authzid:
-        jid = bare_jid(authzid)
+        jid = parse_authzid(authzid)
         if jid not in identities:
             raise SaslError(SaslCondition.INVALID_AUTHZID, "not an address of the certificate")
         return jid

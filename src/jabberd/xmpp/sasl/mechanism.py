@@ -277,24 +277,21 @@ def authorize(username: str, domain: str, authzid: str) -> str:
         SaslError: invalid-authzid (RFC 6120 §6.3.8).
     """
     own = JID(username, domain)
-    if authzid and bare_jid(authzid) != own:
+    if authzid and parse_authzid(authzid) != own:
         raise SaslError(SaslCondition.INVALID_AUTHZID, "you may act as yourself only")
     return own.text
 
 
-def bare_jid(authzid: str) -> JID:
-    """Parse an authorization identity of a client.
+def parse_authzid(authzid: str) -> JID:
+    """Parse an authorization identity; the caller compares it with bare JIDs of accounts.
 
     Raises:
-        SaslError: invalid-authzid: it is not a bare JID with a localpart.
+        SaslError: invalid-authzid: it is not an address.
     """
     try:
-        jid = JID.parse(authzid)
+        return JID.parse(authzid)
     except InvalidJID:
         raise SaslError(SaslCondition.INVALID_AUTHZID, "this is not an address") from None
-    if not jid.local or not jid.is_bare:
-        raise SaslError(SaslCondition.INVALID_AUTHZID, "this is not the address of an account")
-    return jid
 
 
 def demand_enabled(found: Credentials) -> None:

@@ -8,7 +8,7 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element, escape_attr
 from jabberd.xmpp.error import LocalError, StreamCondition, StreamError
 from jabberd.xmpp.framer import Framer
-from jabberd.xmpp.frames import Broken, Frame, Limits, StreamEnd
+from jabberd.xmpp.frames import Broken, Frame, Limits, Nonza, StreamEnd
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 from jabberd.xmpp.stream.events import Closed, Event
 
@@ -108,6 +108,15 @@ class Stream:
                     events.append(self._fail(error))
         return events
 
+    def _answer(self) -> None:
+        if not self._waiting:
+            raise LocalError("no question waits for an answer")
+        self._waiting = False
+
+    def _ask(self, event: Event) -> list[Event]:
+        self._waiting = True
+        return [event]
+
     def _frame(self, frame: Frame) -> list[Event]:
         """Take one frame during negotiation; a role's own business.
 
@@ -124,10 +133,17 @@ class Stream:
             return [self._end(None, by_peer=True)]
         if isinstance(frame, Broken):
             return [self._fail(frame.error)]
+        if isinstance(frame, Nonza) and (frame.ns, frame.name) == (ns.STREAM, "error"):
+            return [self._peer_failed(frame)]
         return [frame]  # type: ignore[list-item]  # headers are never framed inside a stream
 
     def _fail(self, error: StreamError) -> Closed:
         return self._end(error, by_peer=True)
+
+    def _peer_failed(self, nonza: Nonza) -> Closed:
+        """The peer sent a stream error: nothing is left but to close (RFC 6120 §4.9.1.1)."""
+        self._end(None, by_peer=True)
+        return Closed(read_stream_error(nonza), by_peer=True)
 
     def _end(self, error: StreamError | None, *, by_peer: bool) -> Closed:
         self.closed = True
@@ -167,6 +183,22 @@ def stream_error(error: StreamError) -> bytes:
         text = Element(ns.STREAM_ERRORS, "text", {f"{ns.XML} lang": "en"}, [error.text])
         inner += text.to_bytes()
     return b"<stream:error>%s</stream:error>" % inner
+
+
+def read_stream_error(nonza: Nonza) -> StreamError:
+    """The error that a `<stream:error/>` names; undefined-condition where it names none."""
+    condition, text = StreamCondition.UNDEFINED_CONDITION, ""
+    for child in nonza.element():
+        if child.ns != ns.STREAM_ERRORS:
+            continue
+        if child.name == "text":
+            text = child.text
+        else:
+            try:
+                condition = StreamCondition(child.name)
+            except ValueError:  # RFC 6120 §4.9.3: conditions may be added
+                condition = StreamCondition.UNDEFINED_CONDITION
+    return StreamError(condition, text)
 
 
 def features(children: list[Element], content: str) -> bytes:

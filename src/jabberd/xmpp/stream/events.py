@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from jabberd.xmpp.error import SaslError, StreamError
+from jabberd.xmpp.error import SaslError, StanzaError, StreamError
 from jabberd.xmpp.frames import BadAddress, Nonza
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Message, Presence
@@ -39,7 +39,7 @@ class DeriveKey:
         iterations: of PBKDF2.
     """
 
-    password: bytes
+    password: bytes = field(repr=False)
     hash: str
     salt: bytes
     iterations: int
@@ -100,11 +100,33 @@ class RegisterWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionBound:
+    """The initiating role is logged in and has its address: stanzas may flow.
+
+    Attributes:
+        jid: the full JID that the server gave.
+    """
+
+    jid: JID
+
+
+@dataclass(frozen=True, slots=True)
+class BindRefused:
+    """The server gave the initiating role no resource; the stream is closed next.
+
+    Attributes:
+        error: the server's.
+    """
+
+    error: StanzaError
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The stream is over; write what is due and close the connection.
 
     Attributes:
-        error: what ended it; None where it was closed in order.
+        error: what ended it, told to the peer or told by it; None where it was closed in order.
         by_peer: whether the peer closed it, or caused the error.
     """
 
@@ -125,5 +147,7 @@ Event = (
     | AuthenticationFailed
     | BindWanted
     | RegisterWanted
+    | SessionBound
+    | BindRefused
     | Closed
 )

@@ -6,7 +6,6 @@ before XMPP 1.0, XEP-0078. What may be said when is in `_RULES`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import ClassVar, Final
@@ -23,20 +22,16 @@ from jabberd.xmpp.error import (
     StreamError,
 )
 from jabberd.xmpp.frames import BadAddress, Broken, Frame, Limits, Nonza, StreamEnd, StreamOpened
-from jabberd.xmpp.jid import JID, InvalidJID
+from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl import mechanism, plain
-from jabberd.xmpp.sasl.encoding import decode_base64, encode_base64
 from jabberd.xmpp.sasl.mechanism import Challenge, Credentials, ServerMechanism, Step, Success
 from jabberd.xmpp.sasl.offer import Channel, Offer
 from jabberd.xmpp.stanza import Iq, Stanza, error_reply, qname
-from jabberd.xmpp.stream import events
+from jabberd.xmpp.stream import elements, events, legacy, opening
 from jabberd.xmpp.stream.base import Stream, attr, features
 from jabberd.xmpp.stream.events import Event
 from jabberd.xmpp.stream.policy import HostPolicy
 
-LEGACY: Final = "jabber:iq:auth"
-"""What stands in place of a SASL mechanism's name for a login by XEP-0078."""
-_VERSION: Final = re.compile(r"(\d{1,9})\.\d{1,9}")
 _ATTEMPTS: Final = 5  # RFC 6120 §6.4.5: at least two, at most five
 
 
@@ -62,9 +57,9 @@ class ReceivingStream(Stream):
         token: makes unpredictable strings, at least 128 bits, fit to be a localpart.
     """
 
-    __slots__ = ("_account", "_after", "_attempts", "_binding", "_channel", "_failed_sasl",
-                 "_hosts", "_legacy_iq", "_mechanism", "_name", "_offer", "_policy", "_state",
-                 "_token")  # fmt: skip
+    __slots__ = ("_account", "_after", "_attempts", "_before", "_binding", "_channel",
+                 "_failed_sasl", "_hosts", "_legacy_iq", "_mechanism", "_name", "_offer",
+                 "_policy", "_state", "_token")  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +73,7 @@ class ReceivingStream(Stream):
         super().__init__(ns.CLIENT, before)
         self._hosts = hosts
         self._channel = channel
+        self._before = before
         self._after = after
         self._token = token
         self._state = State.HEADER
@@ -118,7 +114,8 @@ class ReceivingStream(Stream):
         """TLS is up: everything learned before is forgotten (RFC 6120 §5.4.3.3)."""
         self._answer()
         self._channel = channel
-        self._policy = None
+        self._policy = self._offer = None
+        self._pending = b""  # whatever came by now came without TLS
         self._restart()
         self._state = State.HEADER
         return []
@@ -168,7 +165,8 @@ class ReceivingStream(Stream):
             raise LocalError("no resource was asked for")
         if self._legacy_iq is not None:
             self._account = None
-            self._state = State.LEGACY if self._is_legacy() else State.FEATURES
+            self._framer.limits = self._before
+            self._state = State.LEGACY if self._offer is None else State.FEATURES
         self._reply_error(request, error)
         self._legacy_iq = self._binding = None
         return self._negotiate()
@@ -178,15 +176,6 @@ class ReceivingStream(Stream):
         self._answer()
         self._output.append(self.send(iq))
         return self._negotiate()
-
-    def _answer(self) -> None:
-        if not self._waiting:
-            raise LocalError("no question waits for an answer")
-        self._waiting = False
-
-    def _ask(self, event: Event) -> list[Event]:
-        self._waiting = True
-        return [event]
 
     # Frames
 
@@ -207,7 +196,7 @@ class ReceivingStream(Stream):
         if rule is not None:
             return rule(self, nonza)
         if (nonza.ns, nonza.name) == (ns.STREAM, "error"):
-            return [self._end(None, by_peer=True)]
+            return [self._peer_failed(nonza)]
         if nonza.ns == ns.SASL and self._state in {State.FEATURES, State.SASL}:
             return self._refused(SaslError(SaslCondition.MALFORMED_REQUEST, "out of turn"))
         if self._account is None:
@@ -231,43 +220,23 @@ class ReceivingStream(Stream):
     # Stream headers
 
     def _opened(self, header: StreamOpened) -> list[Event]:
-        policy, error = self._choose_host(header)
-        version = _VERSION.fullmatch(header.version) if header.version is not None else None
-        old = header.version is None or (version is not None and int(version[1]) < 1)
+        policy, error = opening.choose_host(header, self._content, self._hosts, self._account)
+        version = opening.major_version(header)
         self._write_header(
             attr("from", policy.domain.text if policy else header.to)
-            + attr("to", _address(header.from_))
+            + attr("to", opening.canonical(header.from_))
             + attr("id", self._token())
-            + ("" if old else attr("version", "1.0") + attr("xml:lang", "en"))
+            + ("" if version == 0 else attr("version", "1.0") + attr("xml:lang", "en"))
         )
         if error is not None:
             raise error
         self._policy = policy
-        if old:
-            return self._opened_legacy()
         if version is None:
             raise StreamError(StreamCondition.UNSUPPORTED_VERSION, "the version is 1.0")
+        if version == 0:
+            return self._opened_legacy()
         self._offer_features()
         return []
-
-    def _choose_host(self, header: StreamOpened) -> tuple[HostPolicy | None, StreamError | None]:
-        if header.namespace != self._content:
-            text = f"this port is for {self._content}"
-            return None, StreamError(StreamCondition.INVALID_NAMESPACE, text)
-        if not header.to:
-            return None, StreamError(StreamCondition.IMPROPER_ADDRESSING, "the stream has no 'to'")
-        try:
-            domain = JID.parse(header.to)
-        except InvalidJID as error:
-            return None, StreamError(StreamCondition.IMPROPER_ADDRESSING, str(error))
-        policy = self._hosts(domain) if not domain.local and domain.is_bare else None
-        if policy is None:
-            return None, StreamError(StreamCondition.HOST_UNKNOWN, "this host is not served here")
-        if self._account is not None and self._account.domain != policy.domain.domain:
-            # A login is good for one host only (CVE-2018-10847 was this).
-            text = f"this login is for {self._account.domain}"
-            return policy, StreamError(StreamCondition.NOT_AUTHORIZED, text)
-        return policy, None
 
     def _opened_legacy(self) -> list[Event]:
         if self._account is not None or not self.policy.legacy_auth:
@@ -276,39 +245,15 @@ class ReceivingStream(Stream):
         self._state = State.LEGACY
         return []
 
-    def _is_legacy(self) -> bool:
-        return self._offer is None
-
     def _offer_features(self) -> None:
-        policy = self.policy
-        children: list[Element] = []
         if self._account is not None:
             self._state = State.BIND
-            optional = Element(ns.SESSION, "optional")
-            children += [
-                Element(ns.BIND, "bind"),
-                Element(ns.SESSION, "session", {}, [optional]),
-                *policy.after_login(),
-            ]
+            children = opening.after_login(self.policy)
         else:
             self._state = State.FEATURES
-            self._offer = Offer(policy.sasl, self._channel)
-            if policy.starttls and not self._channel.secure:
-                required = [Element(ns.TLS, "required")] if policy.tls_required else []
-                children.append(Element(ns.TLS, "starttls", {}, required))
-            if self._channel.secure or not policy.tls_required:
-                children += self._login_features(self._offer)
+            self._offer = Offer(self.policy.sasl, self._channel)
+            children = opening.before_login(self.policy, self._channel, self._offer)
         self._output.append(features(children, self._content))
-
-    def _login_features(self, offer: Offer) -> list[Element]:
-        names = [Element(ns.SASL, "mechanism", {}, [name]) for name in offer.names]
-        children = [Element(ns.SASL, "mechanisms", {}, names)] if names else []
-        if offer.bindings:
-            types = [Element(ns.SASL_CB, "channel-binding", {"type": t}) for t in offer.bindings]
-            children.append(Element(ns.SASL_CB, "sasl-channel-binding", {}, types))
-        if self.policy.legacy_auth:
-            children.append(Element(ns.AUTH_FEATURE, "auth"))
-        return [*children, *self.policy.before_login()]
 
     # STARTTLS
 
@@ -339,13 +284,12 @@ class ReceivingStream(Stream):
         def begin() -> Step:
             self._mechanism = offer.server(name, self._token)
             self._state = State.SASL
-            return self._mechanism.respond(decode_base64(nonza.element().text))
+            return self._mechanism.respond(elements.read_data(nonza))
 
         return self._step(begin)
 
     def _response(self, nonza: Nonza) -> list[Event]:
-        data = nonza.element().text
-        return self._step(lambda: self._exchange().respond(decode_base64(data)))
+        return self._step(lambda: self._exchange().respond(elements.read_data(nonza)))
 
     def _abort(self, _nonza: Nonza) -> list[Event]:
         return self._refused(SaslError(SaslCondition.ABORTED))
@@ -361,8 +305,7 @@ class ReceivingStream(Stream):
         except SaslError as error:
             return self._refused(error)
         if isinstance(step, Challenge):
-            text = encode_base64(step.data)
-            self._write(Element(ns.SASL, "challenge", {}, [text] if text else []))
+            self._write(elements.challenge(step.data))
             return []
         if isinstance(step, mechanism.CredentialsWanted):
             self._name = JID(step.username, self.policy.domain.domain)
@@ -374,7 +317,7 @@ class ReceivingStream(Stream):
 
     def _how(self) -> str:
         if self._legacy_iq is not None:
-            return LEGACY
+            return legacy.LEGACY
         return self._mechanism.name if self._mechanism else ""
 
     def _succeeded(self, success: Success) -> list[Event]:
@@ -383,11 +326,10 @@ class ReceivingStream(Stream):
         self._account = account
         self._framer.limits = self._after
         if self._legacy_iq is not None:
-            resource = _legacy_fields(self._legacy_iq)[2]
+            resource = legacy.read_fields(self._legacy_iq).resource
             done = events.Authenticated(account, how)
             return [done, *self._ask(events.BindWanted(account, resource, how))]
-        text = encode_base64(success.data, optional=True) if success.data is not None else ""
-        self._write(Element(ns.SASL, "success", {}, [text] if text else []))
+        self._write(elements.success(success.data))
         self._restart()
         self._state = State.HEADER
         return [events.Authenticated(account, how)]
@@ -397,16 +339,12 @@ class ReceivingStream(Stream):
         self._mechanism = self._name = None
         self._attempts += 1
         if self._legacy_iq is not None:
-            self._reply_error(self._legacy_iq, _legacy_error(error))
+            self._reply_error(self._legacy_iq, legacy.as_stanza_error(error))
             self._legacy_iq = None
         else:
             self._failed_sasl = True
             self._state = State.FEATURES
-            failure = Element(ns.SASL, "failure", {}, [Element(ns.SASL, error.condition.value)])
-            if error.text:
-                lang = {f"{ns.XML} lang": "en"}
-                failure.add(Element(ns.SASL, "text", lang, [error.text]))
-            self._write(failure)
+            self._write(elements.failure(error))
         out: list[Event] = [events.AuthenticationFailed(name, how, error)]
         if self._attempts >= _ATTEMPTS:
             text = "too many failed logins"
@@ -423,27 +361,20 @@ class ReceivingStream(Stream):
             self._reply_error(iq, StanzaError(Condition.SERVICE_UNAVAILABLE))
             return []
         if iq.type == "get":
-            # The same for every name: who exists is nobody's business. No digest: it would
-            # need passwords to be stored.
-            fields = [Element(ns.AUTH, name) for name in ("username", "password", "resource")]
-            answer = iq.result(Element(ns.AUTH, "query", {}, fields))
-            answer.from_ = iq.to or self.policy.domain
-            self._output.append(self.send(answer))
+            self._output.append(self.send(legacy.answer_get(iq, self.policy.domain)))
             return []
-        username, password, resource = _legacy_fields(iq)
-        if not username or not password or not resource:
-            text = "username, password and resource are required; digest is not offered"
-            self._reply_error(iq, StanzaError(Condition.NOT_ACCEPTABLE, text))
+        fields = legacy.read_fields(iq)
+        if not all(fields):
+            self._reply_error(iq, legacy.missing())
             return []
         self._legacy_iq = iq
-        message = f"\0{username}\0{password}".encode()
         sasl = self.policy.sasl
 
         def begin() -> Step:
             self._mechanism = plain.server(
                 sasl.domain, secret=sasl.secret, iterations=sasl.iterations
             )
-            return self._mechanism.respond(message)
+            return self._mechanism.respond(fields.message)
 
         return self._step(begin)
 
@@ -481,25 +412,3 @@ class ReceivingStream(Stream):
         (State.LEGACY, qname(ns.REGISTER, "query")): _register,
         (State.BIND, qname(ns.BIND, "bind")): _bind,
     }
-
-
-def _address(text: str) -> str:
-    try:
-        return JID.parse(text).text if text else ""
-    except InvalidJID:
-        return ""
-
-
-def _legacy_fields(iq: Iq) -> tuple[str, str, str]:
-    query = iq.request()
-    username, password, resource = (
-        query.child_text(ns.AUTH, name) or "" for name in ("username", "password", "resource")
-    )
-    return username, password, resource
-
-
-def _legacy_error(error: SaslError) -> StanzaError:
-    # XEP-0078 §3.1 has three errors; whatever else is wrong with a name or a password is one.
-    if error.condition is SaslCondition.TEMPORARY_AUTH_FAILURE:
-        return StanzaError(Condition.RESOURCE_CONSTRAINT, error.text)
-    return StanzaError(Condition.NOT_AUTHORIZED, error.text)
