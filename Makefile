@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test check format lint types layers docs docs-check coverage bench clean system-packages
+.PHONY: run test check format lint types layers docs coverage bench clean system-packages
 
 run: $(VENV)/.installed
 	$(BIN)/jabberd run $(ARGS)
@@ -13,7 +13,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest $(ARGS)
 
-check: $(VENV)/.installed-dev format lint types layers docs-check
+check: format lint types layers
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check src tests bench
@@ -28,10 +28,7 @@ layers: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-dev
-	$(BIN)/python -m jabberd.docgen
-
-docs-check: $(VENV)/.installed-dev
-	$(BIN)/python -m jabberd.docgen --check
+	$(BIN)/python -m jabberd.docgen .
 
 coverage: $(VENV)/.installed-dev
 	$(BIN)/coverage run -m pytest

@@ -93,13 +93,17 @@ class RunningServer:
                 )
             )
             assembly.load_modules(commands)
-            await assembly.listen()
             control = ControlServer(self.config.data, commands)
+            self._assembly, self._control = assembly, control
             await control.start()
+            assembly.listen()
+        except OSError as error:
+            await self.stop()
+            raise StartError(f"cannot make the control socket: {error.strerror}") from None
         except BaseException:
-            await assembly.close()
+            self._assembly = assembly
+            await self.stop()
             raise
-        self._assembly, self._control = assembly, control
         return Report(
             tuple(self.config.host),
             tuple(

@@ -24,10 +24,11 @@ from jabberd.core.derive import Deriver
 from jabberd.core.host import LocalHost
 from jabberd.core.journal import Journal
 from jabberd.core.module import AccountEvent
-from jabberd.core.ports import AccountsApi
+from jabberd.core.ports import AccountsApi, DiscoApi
 from jabberd.core.router import Router
 from jabberd.core.session import Sessions
 from jabberd.edge.c2s import ClientConnection
+from jabberd.edge.component import ComponentConnection, ComponentDoor
 from jabberd.edge.door import ClientDoor, Entrance
 from jabberd.net.certs import make_self_signed
 from jabberd.net.clock import SystemClock
@@ -71,6 +72,7 @@ class Assembly:
         accounts: of all hosts.
         tls: certificates.
         door: what clients' connections share.
+        components: what external components' connections share.
         admission: counts connections.
         listeners: kind and listener.
         warnings: what the operator should know, in sentences.
@@ -87,6 +89,7 @@ class Assembly:
     accounts: AccountService
     tls: TlsContexts
     door: ClientDoor
+    components: ComponentDoor
     admission: Admission
     listeners: list[tuple[str, Listener]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -126,9 +129,7 @@ class Assembly:
             iterations=config.passwords.iterations,
             hooks=AccountHooks(
                 close=lambda account, error: _close_sessions(hosts, account, error),
-                deleting=lambda account: hosts[account.domain].emit_account(
-                    AccountEvent.DELETING, account
-                ),
+                deleting=lambda account: _take_leave(hosts[account.domain], journal, account),
             ),
         )
         before, after = stream_limits(config.limits)
@@ -147,10 +148,23 @@ class Assembly:
             login_seconds=config.limits.login_seconds,
             output_bytes=config.limits.output_bytes,
         )
+        components = ComponentDoor(
+            router=router,
+            attempts=Attempts(allowed=config.limits.login_attempts),
+            clock=clock,
+            token=token,
+            limits_before=before,
+            limits_after=after,
+            login_seconds=config.limits.login_seconds,
+            output_bytes=config.limits.output_bytes,
+            on_up=lambda domain: _list_component(hosts, domain, up=True),
+            on_down=lambda domain: _list_component(hosts, domain, up=False),
+        )
+        components.serve({name: one.secret for name, one in config.component.items()})
         admission = Admission(config.limits.connections, config.limits.connections_per_address)
         return cls(
             config, clock, stores, deriver, journal, sessions, router, hosts, accounts, tls,
-            door, admission, warnings=list(tls.warnings),
+            door, components, admission, warnings=list(tls.warnings),
         )  # fmt: skip
 
     def load_modules(self, commands: CommandRegistry) -> None:
@@ -164,7 +178,7 @@ class Assembly:
                 for command in module.commands:
                     commands.register(command)
 
-    async def listen(self) -> None:
+    def listen(self) -> None:
         """Accept connections.
 
         Raises:
@@ -173,10 +187,12 @@ class Assembly:
         listen = self.config.listen
         for address in listen.c2s:
             entrance = Entrance(True, address.legacy_auth, address.starttls_required)
-            self._listen("c2s", address, self._clients(entrance), direct=False)
+            self._listen("c2s", address, self._clients(entrance))
         for address in listen.c2s_tls:
             entrance = Entrance(False, address.legacy_auth, address.starttls_required)
-            self._listen("c2s_tls", address, self._clients(entrance), direct=True)
+            self._listen("c2s_tls", address, self._clients(entrance))
+        for address in listen.component:
+            self._listen("component", address, lambda: ComponentConnection(self.components))
         # What was made until now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -184,11 +200,9 @@ class Assembly:
     def _clients(self, entrance: Entrance) -> Callable[[], Machine]:
         return lambda: ClientConnection(self.door, entrance)
 
-    def _listen(
-        self, kind: str, address: ListenerConfig, machine: Callable[[], Machine], *, direct: bool
-    ) -> None:
+    def _listen(self, kind: str, address: ListenerConfig, machine: Callable[[], Machine]) -> None:
         options = ListenOptions(
-            pump=self._pump_options(direct=direct),
+            pump=self._pump_options(kind),
             proxies=tuple(parse_network(network) for network in address.proxy),
         )
         listener = Listener(
@@ -207,11 +221,14 @@ class Assembly:
             raise StartError(str(error)) from None
         self.listeners.append((kind, listener))
 
-    def _pump_options(self, *, direct: bool) -> PumpOptions:
+    def _pump_options(self, kind: str) -> PumpOptions:
+        if kind == "component":
+            # A component speaks for many: its senders' queues push back, not a byte rate.
+            return PumpOptions()
         limits = self.config.limits
         return PumpOptions(
             tls=self.tls,
-            direct_tls=direct,
+            direct_tls=kind == "c2s_tls",
             rate=limits.bytes_per_second,
             burst=limits.burst_bytes,
         )
@@ -231,14 +248,15 @@ class Assembly:
         limits = config.limits
         before, after = stream_limits(limits)
         self.config = config
-        self.door.limits_before = before
-        self.door.limits_after = after
-        self.door.login_seconds = limits.login_seconds
-        self.door.output_bytes = limits.output_bytes
+        for door in (self.door, self.components):
+            door.limits_before = before
+            door.limits_after = after
+            door.login_seconds = limits.login_seconds
+            door.output_bytes = limits.output_bytes
         self.admission.limit(limits.connections, limits.connections_per_address)
         for kind, listener in self.listeners:
             options = listener.options
-            pump = self._pump_options(direct=kind == "c2s_tls")
+            pump = self._pump_options(kind)
             listener.options = ListenOptions(pump, options.proxies, options.backlog)
 
     async def close(self) -> None:
@@ -246,6 +264,7 @@ class Assembly:
         for _, listener in self.listeners:
             listener.stop_accepting()
         self.door.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
+        self.components.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
         await asyncio.gather(*(listener.stop() for _, listener in self.listeners))
         for host in self.hosts.values():
             await host.close()
@@ -315,6 +334,24 @@ def _own_certificate(folder: Path, name: str) -> tuple[Path, Path]:
     # A domain is no path: IPv6 literals have colons, and nothing else is unusual in one.
     stem = name.replace(":", "_").strip("[]")
     return folder / f"{stem}.crt", folder / f"{stem}.key"
+
+
+def _list_component(hosts: dict[str, LocalHost], domain: str, *, up: bool) -> None:
+    """Show a component under the host that it belongs to (XEP-0030), or no more."""
+    host = hosts.get(domain.partition(".")[2])
+    if host is None:
+        return
+    with contextlib.suppress(LookupError):
+        disco = host.require(DiscoApi)
+        if up:
+            disco.add_item(JID.parse(domain), domain)
+        else:
+            disco.remove_item(JID.parse(domain))
+
+
+async def _take_leave(host: LocalHost, journal: Journal, account: JID) -> None:
+    await host.emit_account(AccountEvent.DELETING, account)
+    journal.forget(account.text)
 
 
 def _close_sessions(hosts: dict[str, LocalHost], account: JID, error: StreamError) -> None:

@@ -380,6 +380,21 @@ async def test_a_handshake_has_a_deadline() -> None:
         assert "<connection-timeout " in await peer.rest()
         inn.door.login_seconds = WAIT
         await (await inn.peer()).enter()
+        (connection,) = inn.door.connections
+        assert isinstance(connection, ComponentConnection)
+        assert connection._timer is None
+
+
+@pytest.mark.asyncio
+async def test_the_handshake_is_answered_before_the_first_stanza() -> None:
+    async with opened() as inn:
+
+        def greet(domain: str) -> None:
+            inn.world.router.route(Message(from_=JID.parse("example.com"), to=JID.parse(domain)))
+
+        inn.door.on_up = greet
+        peer = await (await inn.peer()).enter()
+        assert await peer.hear(">") == f"<message from='example.com' to='{SMS}'/>"
 
 
 @pytest.mark.asyncio

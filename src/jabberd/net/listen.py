@@ -26,6 +26,8 @@ _IN_FLIGHT = 256
 _RETRY_SECONDS = 1.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PORT_MOST = 0xFFFF
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 300), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4))
+"""A silent far end is asked after five minutes, and given up two minutes later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class ListenOptions:
     pump: PumpOptions = field(default_factory=PumpOptions)
     proxies: tuple[Network, ...] = ()
     backlog: int = 1024
+
+
+def _keep_alive(listening: socket.socket) -> None:
+    """Have the system find out about far ends that are gone; accepted sockets inherit it."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE:
+        if hasattr(socket, name):
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def parse_address(text: str) -> Endpoint:
@@ -210,6 +220,7 @@ class Listener:
             listening.setblocking(False)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _keep_alive(listening)
             if v6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.bind((host, port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
 
@@ -22,15 +23,20 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether the address is in 127.0.0.0/8 or is ::1 (also written as mapped IPv4)."""
-        return _unmapped(self.host).is_loopback
+        return _facts(self.host)[0]
 
     @property
     def source(self) -> str:
         """What limits are counted by: the IPv4 address, or the IPv6 /64."""
-        address = _unmapped(self.host)
-        if isinstance(address, IPv4Address):
-            return str(address)
-        return str(IPv6Network((int(address) >> 64 << 64, 64)))
+        return _facts(self.host)[1]
+
+
+@lru_cache(maxsize=1024)  # asked for several times per login
+def _facts(host: str) -> tuple[bool, str]:
+    address = _unmapped(host)
+    if isinstance(address, IPv4Address):
+        return address.is_loopback, str(address)
+    return address.is_loopback, str(IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 def _unmapped(host: str) -> IPv4Address | IPv6Address:

@@ -144,10 +144,7 @@ class Database:
         many: bool,
     ) -> Any:
         if self._room.locked():
-            try:
-                await asyncio.wait_for(self._room.acquire(), self._patience)
-            except TimeoutError:
-                raise StorageBusy("too many calls wait for the database") from None
+            await self._queue_up()
         else:
             await self._room.acquire()
         if self._closed:
@@ -156,6 +153,15 @@ class Database:
         future: asyncio.Future[Any] = self._loop.create_future()
         inbox.put(_Job(work, argument, many, time.monotonic() + self._patience, future))
         return await future
+
+    async def _queue_up(self) -> None:
+        # Not `wait_for`, which wants a task: handlers may run without one (`core.eager`).
+        turn = self._loop.create_task(self._room.acquire())
+        done, _ = await asyncio.wait((turn,), timeout=self._patience)
+        if not done and not turn.cancel():
+            return  # its turn came at the last moment
+        if not done:
+            raise StorageBusy("too many calls wait for the database")
 
     def _start(self, serve: Callable[[list[_Job]], None], inbox: _Inbox, most: int) -> None:
         ended: asyncio.Future[None] = self._loop.create_future()

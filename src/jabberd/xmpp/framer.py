@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Final
 from xml.parsers import expat
@@ -90,8 +91,6 @@ class Framer:
             self._scanner = None
             self._over = scanner.done
             return frames, stop.rest
-        except expat.ExpatError as error:
-            frames.append(Broken(from_expat(error)))
         except StreamError as error:
             frames.append(Broken(error))
         else:
@@ -114,7 +113,7 @@ class Framer:
             data = data.lstrip(SPACE)
             if not data:
                 return b""
-            self._opening = _Opening()
+            self._opening = _Opening(self._pool)
         opening = self._opening
         opening.feed(data, self.limits)
         if opening.header is None or opening.opened is None:
@@ -133,9 +132,10 @@ class _HeaderRead(Exception):  # noqa: N818 -- no error: it makes expat stop beh
 class _Opening:
     """The stream header while it arrives."""
 
-    __slots__ = ("data", "declared", "header", "limits", "opened", "parser", "rest")
+    __slots__ = ("data", "declared", "header", "limits", "opened", "parser", "pool", "rest")
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
         self.data = b""
         self.declared: dict[str, str] = {}
         self.opened: StreamOpened | None = None
@@ -150,11 +150,24 @@ class _Opening:
     def feed(self, data: bytes, limits: Limits) -> None:
         self.limits = limits
         self.data += data
+        self._check_encoding()
         try:
             self.parser.Parse(data, False)
         except _HeaderRead:
             return
+        except expat.ExpatError as error:
+            place = self.parser.ErrorByteIndex
+            raise from_expat(error, self.data[place : place + 4]) from None
         self._check_size(len(self.data))
+
+    def _check_encoding(self) -> None:
+        # RFC 6120 §11.6. Whatever encoding expat is told, it obeys a byte order mark, and takes
+        # a zero for half of a character of UTF-16.
+        start = self.data[:3]
+        if start[:1] in {b"\xfe", b"\xff"} or 0 in start[:2]:
+            raise StreamError(StreamCondition.UNSUPPORTED_ENCODING, "streams are UTF-8")
+        if start == BOM_UTF8:
+            raise StreamError(StreamCondition.NOT_WELL_FORMED, "a byte order mark is not allowed")
 
     def _check_size(self, size: int) -> None:
         # expat scans an unfinished tag anew at every call, so it may not be long.
@@ -196,7 +209,7 @@ class _Opening:
             attrs.get("version"),
             attrs.get(LANG, ""),
         )
-        self.header = Header(tag[1], content, self.declared)
+        self.header = self.pool.header(tag[1], content, self.declared)
         self.rest = self.data[tag.end() :]
         if tag[0].endswith(b"/>"):
             self.rest = b"</%s>" % tag[1]

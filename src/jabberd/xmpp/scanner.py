@@ -20,7 +20,7 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element, escape_attr, escape_text
 from jabberd.xmpp.error import StreamCondition, StreamError
 from jabberd.xmpp.frames import BadAddress, Frame, Limits, Nonza, StreamEnd, parse_in_scope
-from jabberd.xmpp.jid import JID, InvalidJID
+from jabberd.xmpp.jid import InvalidJID, parse_jid
 from jabberd.xmpp.stanza import AnyStanza, Iq, Message, Presence, qname
 
 SPACE: Final = b" \t\r\n"
@@ -47,7 +47,7 @@ _POOL_DEPTH: Final = 8
 class Header:
     """What of a stream header stays in force for the stanzas in it."""
 
-    __slots__ = ("content", "kinds", "prefixes", "scope", "start")
+    __slots__ = ("content", "idle", "is_plain", "kinds", "prefixes", "scope", "start")
 
     def __init__(self, tag: bytes, content: str, declared: Mapping[str, str]) -> None:
         self.content = content
@@ -66,6 +66,10 @@ class Header:
         default = f" xmlns='{escape_attr(declared.get('', ''))}'".encode()
         self.scope = default + b"".join(text for _, _, text in self.prefixes)
         self.start = b"<%s%s>" % (tag, self.scope)
+        # Nothing but the prefix of the stream itself, as nearly all have it: its stanzas can
+        # use nothing of the header unless they have "stream:" in them.
+        self.is_plain = content == ns.CLIENT and len(self.prefixes) == 1
+        self.idle: list[Scanner] = []  # parsers inside a stream of this header
 
 
 class Scanner:
@@ -126,7 +130,11 @@ class Scanner:
                 )
         self.data = self.data + data if pending else data
         self.total += len(data)
-        self.parser.Parse(data, False)
+        try:
+            self.parser.Parse(data, False)
+        except expat.ExpatError as error:
+            place = self.parser.ErrorByteIndex - self.base
+            raise from_expat(error, self.data[place : place + 4]) from None
         rest = self.total - self.end
         if not rest:
             self.data = b""
@@ -192,9 +200,10 @@ class Scanner:
             or len(name) > limits.name_bytes
         ):
             self._refuse(name, attrs)
-        for key in attrs:
-            if len(key) > limits.name_bytes:
-                self._refuse(key, {})
+        if attrs and not attrs.keys() <= _HEAD_KEYS:
+            for key in attrs:
+                if len(key) > limits.name_bytes:
+                    self._refuse(key, {})
 
     def _refuse(self, name: str, attrs: Mapping[str, str]) -> None:
         limits = self.limits
@@ -254,11 +263,26 @@ class Scanner:
         self, kind: type[AnyStanza], tag: re.Match[bytes], inner: bytes, stop: int
     ) -> Frame:
         attrs = self.attrs
-        extra = b""
         children = tuple(self.children)
         if b":" in tag[1]:
             return self._rewritten(kind, tag.string[tag.start() : stop])
         start = tag[0]
+        header = self.header
+        if (
+            header.is_plain
+            and b"xmlns" not in start
+            and attrs.keys() <= _HEAD_KEYS
+            and header.prefixes[0][0] not in inner
+        ):
+            return _addressed(kind, attrs, self.lang, children, inner, b"")
+        return self._scoped(kind, start, children, inner)
+
+    def _scoped(
+        self, kind: type[AnyStanza], start: bytes, children: tuple[str, ...], inner: bytes
+    ) -> Frame:
+        """A stanza with more in its start tag than an address, or that uses the header's words."""
+        attrs = self.attrs
+        extra = b""
         own: frozenset[bytes] = _HEAD
         if b"xmlns" in start or not attrs.keys() <= _HEAD_KEYS:
             found = _ATTR.findall(start)
@@ -282,8 +306,10 @@ class Scanner:
         attrs = {key: value for key, value in tree.attrs.items() if key in _HEAD_KEYS}
         content = self.header.content
         inner = b"".join(_child_bytes(child, content) for child in tree.children)
+        others = {key: value for key, value in tree.attrs.items() if key not in _HEAD_KEYS}
+        extra = Element(ns.CLIENT, "x", others).to_bytes()[len("<x") : -len("/>")]
         children = _as_client(tuple(qname(child.ns, child.name) for child in tree), content)
-        return _addressed(kind, attrs, self.lang, children, inner, b"")
+        return _addressed(kind, attrs, self.lang, children, inner, extra)
 
 
 def _child_bytes(child: Element | str, content: str) -> bytes:
@@ -307,28 +333,24 @@ def _addressed(
     inner: bytes,
     extra: bytes,
 ) -> Frame:
+    get = attrs.get
+    # RFC 6120 §8.1.5: the stream's language is the default.
     stanza = kind(
-        id=attrs.get("id", ""),
-        type=attrs.get("type", ""),
-        lang=attrs.get(LANG, lang),  # RFC 6120 §8.1.5: the stream's language is the default
-        children=children,
-        inner=inner,
-        extra=extra,
+        None, None, get("id", ""), get("type", ""), get(LANG, lang), children, inner, extra
     )
     bad: BadAddress | None = None
-    for attr in ("to", "from"):
-        text = attrs.get(attr)
-        if text is None:
-            continue
+    text = get("to")
+    if text is not None:
         try:
-            jid = JID.parse(text)
+            stanza.to = parse_jid(text)
         except InvalidJID as error:
-            bad = bad or BadAddress(stanza, attr, str(error))
-        else:
-            if attr == "to":
-                stanza.to = jid
-            else:
-                stanza.from_ = jid
+            bad = BadAddress(stanza, "to", str(error))
+    text = get("from")
+    if text is not None:
+        try:
+            stanza.from_ = parse_jid(text)
+        except InvalidJID as error:
+            bad = bad or BadAddress(stanza, "from", str(error))
     return bad or stanza
 
 
@@ -341,28 +363,33 @@ class FrameRead(Exception):  # noqa: N818 -- no error: it makes expat stop behin
 
 
 class Pool:
-    """Idle scanners, by the stream header that they are in. Used by one thread."""
+    """The stream headers in use and, with each, idle scanners. Used by one thread."""
 
     def __init__(self) -> None:
-        self._idle: dict[bytes, list[Scanner]] = {}
+        self._headers: dict[bytes, Header] = {}
 
-    def take(self, header: Header) -> Scanner:
+    def header(self, tag: bytes, content: str, declared: Mapping[str, str]) -> Header:
+        """The header with these declarations, the same one for all streams that have it."""
+        header = Header(tag, content, declared)
+        known = self._headers.get(header.start)
+        if known is not None:
+            return known
+        # Headers are the peers' words: share and keep parsers for a few of them only.
+        if len(self._headers) >= _POOL_HEADERS:
+            self._headers.pop(next(iter(self._headers)))
+        self._headers[header.start] = header
+        return header
+
+    @staticmethod
+    def take(header: Header) -> Scanner:
         """A scanner inside a stream of this header."""
-        idle = self._idle.get(header.start)
-        return idle.pop() if idle else Scanner(header)
+        return header.idle.pop() if header.idle else Scanner(header)
 
-    def give(self, scanner: Scanner) -> None:
+    @staticmethod
+    def give(scanner: Scanner) -> None:
         """Take an idle scanner back; it is kept where there is room."""
-        if scanner.total > _RECYCLE_AFTER:
-            return
-        key = scanner.header.start
-        idle = self._idle.get(key)
-        if idle is None:
-            # Headers are the peers' words: keep parsers for a few of them only.
-            if len(self._idle) >= _POOL_HEADERS:
-                self._idle.pop(next(iter(self._idle)))
-            idle = self._idle[key] = []
-        if len(idle) < _POOL_DEPTH:
+        idle = scanner.header.idle
+        if scanner.total <= _RECYCLE_AFTER and len(idle) < _POOL_DEPTH:
             idle.append(scanner)
 
 
@@ -385,14 +412,30 @@ def _restricted(*_args: object) -> None:
     )
 
 
-def from_expat(error: expat.ExpatError) -> StreamError:
-    """The stream error for what expat refuses."""
+def from_expat(error: expat.ExpatError, where: bytes) -> StreamError:
+    """The stream error for what expat refuses.
+
+    Args:
+        error: what it said.
+        where: the character that it refused, as far as it has come.
+    """
+    why = expat.ErrorString(error.code)
     # Without a DTD, every entity but the five predefined ones is undefined (RFC 6120 §11.1).
-    if error.code == expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]:
+    if why == expat.errors.XML_ERROR_UNDEFINED_ENTITY:
         return StreamError(StreamCondition.RESTRICTED_XML, "entities are not allowed")
-    if error.code == expat.errors.codes[expat.errors.XML_ERROR_UNBOUND_PREFIX]:
+    if why == expat.errors.XML_ERROR_UNBOUND_PREFIX:
         return StreamError(StreamCondition.NOT_WELL_FORMED, "a namespace prefix is not declared")
-    return StreamError(StreamCondition.NOT_WELL_FORMED, str(error))
+    if why == expat.errors.XML_ERROR_INVALID_TOKEN and _breaks_utf8(where):
+        return StreamError(StreamCondition.UNSUPPORTED_ENCODING, "this is not UTF-8")
+    return StreamError(StreamCondition.NOT_WELL_FORMED, why)
+
+
+def _breaks_utf8(where: bytes) -> bool:
+    try:
+        where.decode()
+    except UnicodeDecodeError as error:
+        return error.start == 0
+    return False
 
 
 POOL: Final = Pool()

@@ -31,8 +31,8 @@ _KEEP: Final = cast("JID", object())  # "leave the address as it is", since None
 
 
 def qname(namespace: str, name: str) -> str:
-    """The form in which `Stanza.children` holds names: ``"namespace name"``."""
-    return f"{namespace} {name}"
+    """The form in which `Stanza.children` holds names: ``"namespace name"``, as expat does."""
+    return f"{namespace} {name}" if namespace else name
 
 
 class Stanza:
@@ -56,7 +56,6 @@ class Stanza:
 
     def __init__(  # noqa: PLR0913 -- the head of a stanza has these parts
         self,
-        *,
         to: JID | None = None,
         from_: JID | None = None,
         id: str = "",  # noqa: A002 -- the attribute's name on the wire
@@ -102,14 +101,14 @@ class Stanza:
     ) -> Self:
         """A copy with another head; the payload is shared."""
         return type(self)(
-            to=self.to if to is _KEEP else to,
-            from_=self.from_ if from_ is _KEEP else from_,
-            id=self.id,
-            type=self.type,
-            lang=self.lang if lang is None else lang,
-            children=self.children,
-            inner=self.inner,
-            extra=self.extra,
+            self.to if to is _KEEP else to,
+            self.from_ if from_ is _KEEP else from_,
+            self.id,
+            self.type,
+            self.lang if lang is None else lang,
+            self.children,
+            self.inner,
+            self.extra,
         )
 
     def with_payload(self, inner: bytes, children: tuple[str, ...]) -> Self:

@@ -223,7 +223,8 @@ class ReceivingStream(Stream):
         policy, error = opening.choose_host(header, self._content, self._hosts, self._account)
         version = opening.major_version(header)
         self._write_header(
-            attr("from", policy.domain.text if policy else header.to)
+            # RFC 6120 §4.9.1.3: a name that is not ours is not repeated.
+            (attr("from", policy.domain.text) if policy else " from=''")
             + attr("to", opening.canonical(header.from_))
             + attr("id", self._token())
             + ("" if version == 0 else attr("version", "1.0") + attr("xml:lang", "en"))

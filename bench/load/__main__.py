@@ -1,0 +1,113 @@
+"""Command line of the load generator."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import resource
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import uvloop
+
+from bench.load.accounts import befriend, register
+from bench.load.chat import ChatSettings, chat
+from bench.load.proc import calibrate
+from bench.load.sessions import idle, login
+from bench.load.target import LoadError, Result, Target
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.load",
+        description="A neutral load generator for XMPP servers on 127.0.0.1.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("scenario", choices=("register", "befriend", "chat", "login", "idle"))
+    add("--port", type=int, required=True)
+    add("--domain", default="bench.test")
+    add("--pid", type=int, action="append", default=[], help="server process; children are found")
+    add("--tls", choices=("plain", "starttls", "direct"), default="plain")
+    add("--prefix", default="u", help="accounts are PREFIX0, PREFIX1, ...")
+    add("--concurrency", type=int, default=16, help="logins under way at once")
+    add("--settle", type=float, default=2.0, help="seconds after the load still charged to it")
+    add("--users", type=int, default=100, help="register, befriend, login, idle: accounts")
+    add("--contacts", type=int, default=10, help="befriend, idle: contacts of each")
+    add("--logins", type=int, default=400, help="login: how many")
+    add("--rest", type=float, default=20.0, help="idle: seconds before memory is read")
+    add("--pairs", type=int, default=50, help="chat")
+    add("--window", type=int, default=8, help="chat: messages under way per pair")
+    add("--rate", type=float, default=0.0, help="chat: open loop, messages per second in all")
+    add("--body", type=int, default=80, help="chat: bytes of text")
+    add("--warmup", type=float, default=3.0, help="chat: seconds")
+    add("--duration", type=float, default=10.0, help="chat: seconds")
+    return parser
+
+
+def _scenario(options: argparse.Namespace, target: Target) -> Coroutine[Any, Any, Result]:
+    match options.scenario:
+        case "register":
+            return register(target, options.users)
+        case "befriend":
+            return befriend(target, options.users, options.contacts)
+        case "login":
+            return login(target, options.users, options.logins)
+        case "idle":
+            return idle(target, options.users, options.contacts, options.rest)
+    settings = ChatSettings(
+        pairs=options.pairs,
+        window=options.window,
+        rate=options.rate,
+        body=options.body,
+        warmup=options.warmup,
+        duration=options.duration,
+    )
+    return chat(target, settings)
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__
+
+
+def main() -> int:
+    """Run one scenario; the exit status is 1 if the server did not play along."""
+    options = _parser().parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    target = Target(
+        port=options.port,
+        domain=options.domain,
+        pids=tuple(options.pid),
+        tls=options.tls,
+        prefix=options.prefix,
+        concurrency=options.concurrency,
+        settle=options.settle,
+    )
+    head = {"scenario": options.scenario, "tls": options.tls, "calib_ms": calibrate()}
+    # Collections would show up as latency of the server.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    failure = ""
+    result: Result = {}
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            result = runner.run(_scenario(options, target))
+        except (LoadError, OSError) as error:
+            failure = _reason(error)
+        except BaseExceptionGroup as errors:
+            failure = _reason(errors)
+    if failure:
+        result = {"correct": False, "failed": failure}
+    print(json.dumps(head | result), flush=True)
+    return 1 if failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

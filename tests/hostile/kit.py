@@ -1,0 +1,477 @@
+"""A server in a process of its own, and a client that can be told to misbehave.
+
+Nothing in here uses jabberd's own parsers or login code: what the server says is read by the
+standard library, so that a fault cannot hide behind the same fault in the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+from jabberd.config import load
+from jabberd.core.accounts import AccountService
+from jabberd.core.derive import Deriver
+from jabberd.storage.api import Account
+from jabberd.storage.open import open_stores
+
+Element = ElementTree.Element
+
+PASSWORD: Final = "secret"
+USERS: Final = ("watcher", "alice", "bob", "carol", *(f"user{number}" for number in range(40)))
+STREAM: Final = "http://etherx.jabber.org/streams"
+STREAMS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
+STANZAS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
+SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
+TLS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
+BIND: Final = "urn:ietf:params:xml:ns:xmpp-bind"
+CLIENT: Final = "jabber:client"
+WAIT: Final = 10.0  # seconds for what must come; only a failing test waits that long
+HEADER: Final = (
+    f"<?xml version='1.0'?><stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAM}'"
+    " to='localhost' version='1.0'>"
+)
+PING: Final = "<iq type='get' id='{}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_LISTENS: Final = re.compile(r"(clients \((?:STARTTLS|TLS)\)): 127\.0\.0\.1:(\d+)")
+
+
+class Server:
+    """`jabberd run` in a process of its own.
+
+    Args:
+        folder: for its configuration, log and data.
+        settings: TOML that is added to the configuration.
+        data: the data folder; under `folder` unless given.
+        prepare: run in the child before it becomes the server (limits of the process).
+
+    Attributes:
+        data: the data folder.
+        port: for clients, with STARTTLS.
+        tls_port: for clients, with TLS at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: str = "",
+        *,
+        data: Path | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        self.data = data or folder / "data"
+        self.config = folder / "jabberd.toml"
+        self._log = folder / "log"
+        self._seen = 0
+        self._prepare = prepare
+        self.port = self.tls_port = 0
+        listen = '[listen]\nc2s = ["127.0.0.1:0"]\nc2s_tls = ["127.0.0.1:0"]\n'
+        if "[listen]" in settings:
+            listen = ""
+        self.config.write_text(f'data = "{self.data}"\n{listen}{settings}')
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The process, once started."""
+        assert self._process is not None
+        return self._process
+
+    def populate(self) -> None:
+        """Make the accounts, before the first start."""
+        asyncio.run(_populate(self.config))
+
+    def start(self) -> Server:
+        """Start it, and wait until it listens."""
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                command("run", "--config", str(self.config)),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                preexec_fn=self._prepare,
+                env=environment(),
+            )
+        ports: dict[str, int] = {}
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := _LISTENS.search(line):
+                ports[found[1]] = int(found[2])
+            if line.startswith("  data:"):
+                break
+        assert self.process.poll() is None, self._log.read_text()
+        self.port, self.tls_port = ports["clients (STARTTLS)"], ports["clients (TLS)"]
+        return self
+
+    def stop(self) -> None:
+        """End it as an operator does; it must obey."""
+        if self._process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            assert self.process.wait(30) == 0
+        finally:
+            self.process.kill()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+    def new_log(self) -> list[dict[str, object]]:
+        """The entries since the last call; each must be one line of JSON that is safe to show."""
+        text = self._log.read_text()[self._seen :]
+        text = text[: text.rfind("\n") + 1]
+        self._seen += len(text)
+        entries = []
+        for line in text.splitlines():
+            assert not _CONTROL.search(line), f"control characters in the log: {line!r}"
+            assert line.startswith("{"), f"not a log entry: {line!r}"
+            entries.append(json.loads(line))
+            assert not _CONTROL.search(str(entries[-1].get("event"))), line
+        return entries
+
+    def check(self, expected: Iterable[str] = ()) -> list[dict[str, object]]:
+        """It is the same process, and its log tells of no fault of its own.
+
+        Args:
+            expected: beginnings of events of level error that this case is about.
+        """
+        assert self.process.poll() is None, f"the server is gone: {self._log.read_text()}"
+        entries = self.new_log()
+        for entry in entries:
+            assert not {"exception", "exc_info", "stack"} & entry.keys(), entry
+            assert "Traceback" not in str(entry), entry
+            if entry["level"] in {"error", "critical"}:
+                assert str(entry["event"]).startswith(tuple(expected)), entry
+        return entries
+
+    def cpu(self) -> float:
+        """Seconds of processor time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def jabberd(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run an administration command against it."""
+        return run_jabberd(*words, "--config", str(self.config))
+
+
+async def _populate(config: Path) -> None:
+    loaded = load(config, environ={})
+    stores = await open_stores(loaded.storage, data=loaded.data)
+    deriver = Deriver()
+    service = AccountService(stores, deriver, loaded.host, now=time.time)
+    keys = await service.keys(PASSWORD)
+    for name in USERS:
+        await stores.accounts.create(Account(f"{name}@localhost", keys, 0.0))
+    deriver.close()
+    await stores.close()
+
+
+def command(*words: str) -> list[str]:
+    """`jabberd`, as this Python runs it."""
+    return [sys.executable, "-m", "jabberd.cli", *words]
+
+
+def environment() -> dict[str, str]:
+    """Of the child: nothing of the caller's that means something to jabberd."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("JABBERD_")}
+
+
+def run_jabberd(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        command(*words), capture_output=True, text=True, timeout=60, check=False, env=environment()
+    )
+
+
+def tls_context(version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    """For a client that believes every certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if version is not None:
+        context.maximum_version = version
+    return context
+
+
+class Client:
+    """One connection; it says what it is told to, and reads what comes.
+
+    Args:
+        port: of the server, on 127.0.0.1.
+        source: the address to come from.
+        buffer: size of the receive buffer; the system's unless given.
+    """
+
+    def __init__(self, port: int, source: str = "127.0.0.1", *, buffer: int = 0) -> None:
+        self.socket: socket.socket = socket.socket()
+        if buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self.socket.settimeout(WAIT)
+        self.socket.bind((source, 0))
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.raw = b""
+        self.jid = ""
+        self.header: Element | None = None
+        self._ids = 0
+        self.restart()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self.socket.close()
+
+    # Saying
+
+    def send(self, data: str | bytes) -> None:
+        """Write; what the server no longer wants to hear is no error."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            self.socket.sendall(data.encode() if isinstance(data, str) else data)
+
+    def restart(self) -> None:
+        """Expect a new stream header."""
+        self._parser = ElementTree.XMLPullParser(("start", "end"))
+        self._depth = 0
+        self._waiting: list[Element] = []
+        self.ended = False
+        self.eof = False
+
+    def open(self, header: str = HEADER) -> Element:
+        """Open a stream and return its features."""
+        self.restart()
+        self.send(header)
+        features = self.next()
+        assert features is not None
+        assert features.tag == f"{{{STREAM}}}features", ElementTree.tostring(features)
+        return features
+
+    # Reading
+
+    def next(self, seconds: float = WAIT) -> Element | None:
+        """The next first-level element; None where the stream or the connection has ended."""
+        deadline = time.monotonic() + seconds
+        while not self._waiting and not self.eof:
+            if self.ended:
+                return None
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the server says nothing")
+            self.socket.settimeout(left)
+            self._read()
+        return self._waiting.pop(0) if self._waiting else None
+
+    def _read(self) -> None:
+        try:
+            data = self.socket.recv(65_536)
+        except (ConnectionError, ssl.SSLError):
+            data = b""
+        self.raw += data
+        if not data:
+            self.eof = True
+            return
+        self._parser.feed(data)
+        for event, found in self._parser.read_events():
+            assert isinstance(found, Element)
+            self._depth += 1 if event == "start" else -1
+            if event == "start" and self._depth == 1:
+                self.header = found
+            elif event == "end" and self._depth == 1:
+                self._waiting.append(found)
+            elif event == "end" and self._depth == 0:
+                self.ended = True
+
+    def drain(self, seconds: float = WAIT) -> bytes:
+        """Everything until the server closes the connection, unparsed."""
+        deadline = time.monotonic() + seconds
+        data = b""
+        while True:
+            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                more = self.socket.recv(65_536)
+            except (ConnectionError, ssl.SSLError):
+                return data
+            if not more:
+                return data
+            data += more
+
+    def stream_error(self, seconds: float = WAIT) -> str:
+        """The condition of the stream error that ends this stream (RFC 6120 §4.9.2).
+
+        The stream has a header, the error is its last element, the stream is closed, and so
+        is the connection.
+        """
+        while (element := self.next(seconds)) is not None:
+            if element.tag == f"{{{STREAM}}}error":
+                break
+        assert element is not None, f"no stream error: {self.raw!r}"
+        condition = element[0].tag
+        assert condition.startswith(f"{{{STREAMS}}}"), condition
+        for text in element[1:]:
+            assert text.tag == f"{{{STREAMS}}}text", text.tag
+        assert self.next(seconds) is None
+        assert self.ended, "the stream was not closed"
+        assert self.drain(seconds) == b""
+        return condition.rpartition("}")[2]
+
+    def sasl_failure(self) -> str:
+        """The condition of the failure that comes next (RFC 6120 §6.5)."""
+        element = self.next()
+        assert element is not None, self.raw
+        assert element.tag == f"{{{SASL}}}failure", ElementTree.tostring(element)
+        assert element[0].tag.startswith(f"{{{SASL}}}")
+        return element[0].tag.rpartition("}")[2]
+
+    def challenge(self) -> str:
+        """The text of the challenge that comes next."""
+        element = self.next()
+        assert element is not None, self.raw
+        assert element.tag == f"{{{SASL}}}challenge", ElementTree.tostring(element)
+        return base64.b64decode(element.text or "").decode()
+
+    def answer(self, stanza_id: str, seconds: float = WAIT) -> Element:
+        """The next stanza with this id; those before it are lost."""
+        while (element := self.next(seconds)) is not None:
+            if element.get("id") == stanza_id:
+                return element
+        raise AssertionError(f"the stream ended: {self.raw[-500:]!r}")
+
+    def ask(self, iq: str) -> Element:
+        """Send an IQ whose id is written `{}`, and return the answer."""
+        self._ids += 1
+        name = f"ask{self._ids}"
+        self.send(iq.replace("{}", name))
+        return self.answer(name)
+
+    def ping(self, seconds: float = WAIT) -> list[Element]:
+        """Have a ping answered; returns what came before the answer."""
+        self._ids += 1
+        name = f"ping{self._ids}"
+        self.send(PING.format(name))
+        deadline = time.monotonic() + seconds
+        before = []
+        while (element := self.next(deadline - time.monotonic())) is not None:
+            if element.get("id") == name:
+                assert element.get("type") == "result", ElementTree.tostring(element)
+                return before
+            before.append(element)
+        raise AssertionError(f"the stream ended: {self.raw[-500:]!r}")
+
+    # Logging in
+
+    def auth(self, mechanism: str, message: str | bytes | None) -> None:
+        """Send `<auth/>` with this initial response, not yet in base 64."""
+        text = "" if message is None else base64.b64encode(_bytes(message)).decode()
+        self.send(f"<auth xmlns='{SASL}' mechanism='{mechanism}'>{text}</auth>")
+
+    def response(self, message: str | bytes) -> None:
+        """Send `<response/>`, not yet in base 64."""
+        text = base64.b64encode(_bytes(message)).decode()
+        self.send(f"<response xmlns='{SASL}'>{text}</response>")
+
+    def starttls(self, version: ssl.TLSVersion | None = None) -> None:
+        """Begin TLS after the features."""
+        self.send(f"<starttls xmlns='{TLS}'/>")
+        proceed = self.next()
+        assert proceed is not None
+        assert proceed.tag == f"{{{TLS}}}proceed"
+        self.tls(version)
+
+    def tls(self, version: ssl.TLSVersion | None = None) -> None:
+        """Do the handshake."""
+        self.socket.settimeout(WAIT)
+        self.socket = tls_context(version).wrap_socket(self.socket, server_hostname="localhost")
+
+    def scram(
+        self, user: str, password: str = PASSWORD, *, gs2: str = "n,,", plus: str = ""
+    ) -> str:
+        """SCRAM-SHA-1 (RFC 5802) as far as the server's last word: "success" or a condition."""
+        bare = f"n={user},r=clientnonce"
+        self.auth(f"SCRAM-SHA-1{plus}", gs2 + bare)
+        element = self.next()
+        assert element is not None
+        if element.tag != f"{{{SASL}}}challenge":
+            return element[0].tag.rpartition("}")[2]
+        first = base64.b64decode(element.text or "").decode()
+        self.response(client_final(bare, first, password, gs2))
+        end = self.next()
+        assert end is not None
+        if end.tag == f"{{{SASL}}}success":
+            return "success"
+        return end[0].tag.rpartition("}")[2]
+
+    def login(self, user: str, resource: str = "test") -> Client:
+        """Log in and bind; no presence is sent."""
+        self.open()
+        assert self.scram(user) == "success"
+        self.open()
+        self.bind(resource)
+        return self
+
+    def bind(self, resource: str = "test") -> None:
+        """Bind a resource."""
+        done = self.ask(
+            f"<iq type='set' id='{{}}'><bind xmlns='{BIND}'>"
+            f"<resource>{resource}</resource></bind></iq>"
+        )
+        assert done.get("type") == "result", ElementTree.tostring(done)
+        self.jid = done[0][0].text or ""
+
+
+def client_final(bare: str, first: str, password: str, gs2: str) -> str:
+    """The client-final-message of SCRAM-SHA-1 (RFC 5802 §3)."""
+    parts = dict(part.split("=", 1) for part in first.split(","))
+    salted = hashlib.pbkdf2_hmac(
+        "sha1", password.encode(), base64.b64decode(parts["s"]), int(parts["i"])
+    )
+    key = hmac.digest(salted, b"Client Key", "sha1")
+    without = f"c={base64.b64encode(gs2.encode()).decode()},r={parts['r']}"
+    stored = hashlib.sha1(key).digest()
+    signature = hmac.digest(stored, f"{bare},{first},{without}".encode(), "sha1")
+    proof = bytes(one ^ two for one, two in zip(key, signature, strict=True))
+    return f"{without},p={base64.b64encode(proof).decode()}"
+
+
+def error_of(stanza: Element) -> tuple[str, str]:
+    """Type and condition of a stanza of type error (RFC 6120 §8.3.2)."""
+    assert stanza.get("type") == "error", ElementTree.tostring(stanza)
+    error = stanza.find(f"{{{CLIENT}}}error")
+    assert error is not None, ElementTree.tostring(stanza)
+    conditions = [
+        child.tag.rpartition("}")[2]
+        for child in error
+        if child.tag.startswith(f"{{{STANZAS}}}") and not child.tag.endswith("}text")
+    ]
+    assert len(conditions) == 1, ElementTree.tostring(stanza)
+    return error.get("type") or "", conditions[0]
+
+
+def until(done: Callable[[], bool], seconds: float = WAIT) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text

@@ -1,0 +1,387 @@
+"""Plays for several actors, against a real server over real sockets.
+
+A play is a file of lines, one thing that happens per line, in order::
+
+    # what the play is about
+    alice/desk  > <iq type='set' id='1'><enable xmlns='urn:xmpp:carbons:2'/></iq>
+    alice/desk  < <iq type='result' id='1'/>
+    bob/home    > <message to='{alice/phone}' type='chat'><body>Hi</body></message>
+    alice/phone < <message from='{bob/home}'><body>Hi</body>...</message>
+    bob/home    !
+
+An actor is an account and a resource. It logs in (STARTTLS, SASL PLAIN, resource binding) when
+it is first named, and again after it has left. The signs:
+
+``>``  sends exactly this.
+``<``  the next thing it receives is this.
+``~``  among what it receives is this, in whatever order.
+``!``  receives nothing at all: every actor and then this one pings the server, and nothing else
+       may have come. No time is waited for.
+``+``  is there: logs in, if it was not.
+``-``  closes its stream, and sees the server close its own.
+``x``  loses its connection, without a word.
+
+A line that begins with a space goes on with the line before it. ``include NAME`` plays the lines
+of ``NAME.part`` first. At the end, whatever an actor has received and no line has named is a
+failure.
+
+In what is sent and what is expected:
+
+``{alice}`` ``{alice/desk}`` ``{host}``  an address: of an account, a resource, the server.
+``{name}``   what a line before has kept by that name.
+``{=name}``  keeps what stands here; only in what is expected.
+``...``      anything. In an attribute or in a text it stands for characters; as a whole
+             attribute, also for its absence. Among the children of an element it stands for
+             any further children or text.
+
+What is expected is compared as XML: names and namespaces, not prefixes, quotes or the order of
+attributes and children. An attribute that the stanza itself has beyond those expected is ignored;
+inside, everything must be as written.
+
+Comments beginning with ``#`` may say: ``# only: jabberd -- why`` (the play is for one server
+alone) and ``# wait: 20`` (seconds that each line from here on may take; 5 otherwise).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+from xml.etree.ElementTree import Element, ParseError, fromstring, tostring
+
+from tests.integration.wire import StreamEnd, Wire
+
+_LINE: Final = re.compile(r"([a-z]+/[^\s]+)\s+([<>~!+x-])\s*(.*)", re.DOTALL)
+_ADDRESS: Final = re.compile(r"\{([a-z]+)(/[^{}]+)?\}")
+_PATTERN: Final = re.compile(r"\.\.\.|\{=([a-z]+)\}")
+_WAIT: Final = 5.0
+ACTORS: Final = ("alice", "bob", "carol")
+"""Whose accounts there are."""
+
+
+class PlayError(Exception):
+    """The play went otherwise, or its text makes no sense."""
+
+
+class Stage(Protocol):
+    """A server, as a play sees it."""
+
+    name: str
+    """Of the software."""
+    domain: str
+    host: str
+    port: int
+
+    def account(self, actor: str) -> str:
+        """The localpart that an actor has here; its password is the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a play.
+
+    Attributes:
+        number: in its file.
+        actor: who, with the resource.
+        sign: what happens.
+        text: XML, or an empty string.
+        wait: seconds.
+    """
+
+    number: int
+    actor: str
+    sign: str
+    text: str
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A whole play.
+
+    Attributes:
+        path: its file.
+        only: the server it is for, with the reason; empty where it is for all.
+        lines: in order.
+    """
+
+    path: Path
+    only: str
+    lines: tuple[Line, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Play:
+        """Read a play.
+
+        Raises:
+            PlayError: a line cannot be understood.
+        """
+        only, wait = "", _WAIT
+        lines: list[Line] = []
+        for number, text in _joined(path.read_text(encoding="utf-8")):
+            if text.startswith("#"):
+                key, _, value = text[1:].strip().partition(": ")
+                only = value if key == "only" else only
+                wait = float(value) if key == "wait" else wait
+            elif text.startswith("include "):
+                part = path.with_name(f"{text.removeprefix('include ').strip()}.part")
+                lines += cls.read(part).lines
+            else:
+                match = _LINE.fullmatch(text)
+                if match is None or (bool(match[3]) is not (match[2] in "<>~")):
+                    raise PlayError(f"{path.name}:{number}: not understood: {text}")
+                lines.append(Line(number, match[1], match[2], match[3], wait))
+        return cls(path, only, tuple(lines))
+
+
+def _joined(text: str) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        if line[0].isspace() and found:
+            found[-1] = (found[-1][0], f"{found[-1][1]}\n{line.strip()}")
+        else:
+            found.append((number, line.rstrip()))
+    return found
+
+
+class Actor:
+    """One resource on the stage, with what it has received and nobody has looked at."""
+
+    def __init__(self, wire: Wire, jid: str) -> None:
+        self.wire = wire
+        self.jid = jid
+        self.inbox: deque[Element] = deque()
+
+    async def next(self, wait: float) -> Element:
+        """The next thing that it receives."""
+        return self.inbox.popleft() if self.inbox else await self.wire.next(wait)
+
+    async def fence(self, domain: str, name: str, wait: float) -> None:
+        """Wait for the answer to a ping; what comes before it goes to the inbox."""
+        await self.wire.send(
+            f"<iq type='get' id='{name}' to='{domain}'><ping xmlns='urn:xmpp:ping'/></iq>"
+        )
+        while (element := await self.wire.next(wait)).get("id") != name:
+            self.inbox.append(element)
+
+
+class Performance:
+    """One play on one stage."""
+
+    def __init__(self, play: Play, stage: Stage) -> None:
+        self._play = play
+        self._stage = stage
+        self._actors: dict[str, Actor] = {}
+        self._kept: dict[str, str] = {}
+        self._fences = 0
+
+    async def run(self) -> None:
+        """Play it to the end.
+
+        Raises:
+            PlayError: it went otherwise; the text says on which line and how.
+        """
+        try:
+            for line in self._play.lines:
+                try:
+                    await self._line(line)
+                except (TimeoutError, StreamEnd) as error:
+                    what = str(error) or f"nothing came within {line.wait:g} s"
+                    raise self._wrong(line, what) from error
+                except ValueError as error:
+                    raise self._wrong(line, str(error)) from error
+            await self._leftovers()
+        finally:
+            for actor in self._actors.values():
+                await actor.wire.cut()
+
+    def _wrong(self, line: Line, what: str) -> PlayError:
+        where = f"{self._play.path.name}:{line.number}"
+        return PlayError(f"{where}: {line.actor} {line.sign} {line.text}\n  {what}")
+
+    async def _line(self, line: Line) -> None:
+        actor = self._actors.get(line.actor) or await self._enter(line.actor)
+        if line.sign == ">":
+            await actor.wire.send(self._filled(line.text))
+        elif line.sign == "<":
+            await self._expect(actor, line)
+        elif line.sign == "~":
+            await self._find(actor, line)
+        elif line.sign == "!":
+            await self._silence(line.wait)
+            if actor.inbox:
+                raise self._wrong(line, f"received {_shown(actor.inbox[0])}")
+        elif line.sign == "-":
+            self._check_empty(line.actor, actor)
+            del self._actors[line.actor]
+            if not (await actor.wire.close()).clean:
+                raise self._wrong(line, "the server did not close its stream")
+        elif line.sign == "x":
+            del self._actors[line.actor]
+            await actor.wire.cut()
+
+    async def _enter(self, name: str) -> Actor:
+        local, _, resource = name.partition("/")
+        wire = await Wire.connect(self._stage.host, self._stage.port)
+        account = self._stage.account(local)
+        try:
+            jid = await wire.login(f"{account}@{self._stage.domain}", account, resource)
+        except BaseException:
+            await wire.cut()
+            raise
+        self._actors[name] = Actor(wire, jid)
+        return self._actors[name]
+
+    async def _expect(self, actor: Actor, line: Line) -> None:
+        wanted = self._wanted(line)
+        found = await actor.next(line.wait)
+        kept = match(wanted, found)
+        if kept is None:
+            raise self._wrong(line, f"received {_shown(found)}")
+        self._kept.update(kept)
+
+    async def _find(self, actor: Actor, line: Line) -> None:
+        wanted = self._wanted(line)
+        for index, found in enumerate(actor.inbox):
+            if (kept := match(wanted, found)) is not None:
+                del actor.inbox[index]
+                self._kept.update(kept)
+                return
+        while (kept := match(wanted, found := await actor.wire.next(line.wait))) is None:
+            actor.inbox.append(found)
+        self._kept.update(kept)
+
+    def _wanted(self, line: Line) -> Element:
+        text = self._filled(line.text)
+        try:
+            root = fromstring(
+                f"<x xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>{text}</x>"
+            )
+        except ParseError as error:
+            raise self._wrong(line, f"this is no XML: {error}") from None
+        (wanted,) = root
+        return wanted
+
+    def _filled(self, text: str) -> str:
+        def fill(found: re.Match[str]) -> str:
+            name, resource = found[1], found[2]
+            if name in ACTORS:
+                return f"{self._stage.account(name)}@{self._stage.domain}{resource or ''}"
+            if name == "host":
+                return f"{self._stage.domain}{resource or ''}"
+            if name not in self._kept or resource:
+                raise ValueError(f"{found[0]} means nothing here")
+            return self._kept[name]
+
+        return _ADDRESS.sub(fill, text)
+
+    async def _silence(self, wait: float) -> None:
+        # Twice: what the first round has let through reaches everybody before the second.
+        for _ in range(2):
+            for actor in self._actors.values():
+                self._fences += 1
+                await actor.fence(self._stage.domain, f"fence-{self._fences}", wait)
+
+    async def _leftovers(self) -> None:
+        await self._silence(_WAIT)
+        for name, actor in self._actors.items():
+            self._check_empty(name, actor)
+
+    def _check_empty(self, name: str, actor: Actor) -> None:
+        if actor.inbox:
+            raise PlayError(
+                f"{self._play.path.name}: in the end, {name} has received what no line names: "
+                + "\n  ".join(_shown(one) for one in actor.inbox)
+            )
+
+
+def _shown(element: Element) -> str:
+    return tostring(element, encoding="unicode")
+
+
+def match(wanted: Element, found: Element) -> dict[str, str] | None:
+    """Compare what was received with what was expected.
+
+    Returns:
+        What the expectation keeps, by name; None where they differ.
+    """
+    return _matched(wanted, found, outermost=True)
+
+
+def _matched(wanted: Element, found: Element, *, outermost: bool) -> dict[str, str] | None:
+    if wanted.tag != found.tag:
+        return None
+    if not outermost and set(found.attrib) - set(wanted.attrib):
+        return None
+    kept: dict[str, str] = {}
+    for name, value in wanted.items():
+        if value == "...":
+            continue
+        more = _text(value, found.get(name))
+        if more is None:
+            return None
+        kept.update(more)
+    inside = _children(wanted, found)
+    return None if inside is None else {**kept, **inside}
+
+
+def _children(wanted: Element, found: Element) -> dict[str, str] | None:
+    texts = [_stripped(text) for text in (wanted.text, *(child.tail for child in wanted))]
+    open_ = "..." in texts
+    kept: dict[str, str] = {}
+    if not open_:
+        if len(wanted) != len(found):
+            return None
+        more = _text("".join(texts), "".join(map(_stripped, _character_data(found))))
+        if more is None:
+            return None
+        kept.update(more)
+    rest = list(found)
+    for child in wanted:
+        for index, candidate in enumerate(rest):
+            if (more := _matched(child, candidate, outermost=False)) is not None:
+                kept.update(more)
+                del rest[index]
+                break
+        else:
+            return None
+    return kept
+
+
+def _character_data(element: Element) -> list[str | None]:
+    return [element.text, *(child.tail for child in element)]
+
+
+def _stripped(text: str | None) -> str:
+    return (text or "").strip()
+
+
+def _text(wanted: str, found: str | None) -> Mapping[str, str] | None:
+    if found is None:
+        return None
+    parts = []
+    end = 0
+    for one in _PATTERN.finditer(wanted):
+        parts.append(re.escape(wanted[end : one.start()]))
+        parts.append(f"(?P<{one[1]}>.+)" if one[1] else ".*")
+        end = one.end()
+    parts.append(re.escape(wanted[end:]))
+    matched = re.fullmatch("".join(parts), found, re.DOTALL)
+    return None if matched is None else matched.groupdict()
+
+
+async def perform(play: Play, stage: Stage, wait: float = 60.0) -> None:
+    """Play it; whatever it is, it is over in time.
+
+    Raises:
+        PlayError: it went otherwise.
+        TimeoutError: it took too long.
+    """
+    async with asyncio.timeout(wait):
+        await Performance(play, stage).run()
