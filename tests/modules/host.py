@@ -47,7 +47,7 @@ class RecordingSession(SessionState):
         self.ended = False
         self.error: StreamError | None = None
 
-    def send(self, stanza: Stanza) -> None:
+    def write(self, stanza: Stanza) -> None:
         """Keep the stanza."""
         self.inbox.append(stanza)
 

@@ -254,3 +254,29 @@ async def test_a_message_after_the_presence_is_simply_delivered(im: World) -> No
     alice, bob = await im.login("alice/desk"), await im.login("bob/desk", "<presence/>")
     assert isinstance(await im.says(alice, message("m")), Delivered)
     assert bodies(bob) == ["m"]
+
+
+async def test_a_younger_message_does_not_overtake(
+    im: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await im.login("alice/desk")
+    for number in range(3):
+        await im.says(alice, message(f"m{number}"))
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    read = im.stores.queue.read
+
+    async def slowly(owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Queued]:
+        waiting_there = await read(owner, after=after, limit=limit)
+        asked.set()
+        await go_on.wait()
+        return waiting_there
+
+    monkeypatch.setattr(im.stores.queue, "read", slowly)
+    bob = await im.login("bob/desk")
+    coming = asyncio.ensure_future(im.says(bob, "<presence/>"))
+    await asked.wait()
+    assert isinstance(await im.says(alice, message("m3")), Delivered)
+    assert bodies(bob) == []
+    go_on.set()
+    await coming
+    assert bodies(bob) == ["m0", "m1", "m2", "m3"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final
 
 from jabberd.core.session import Session
@@ -20,21 +20,30 @@ class Action(Enum):
     IGNORE = "silently ignore"  # S
 
 
-class Target(Enum):
+# Numbers, because every message looks something up by them, and a plain Enum is slow to hash.
+
+
+class Target(IntEnum):
     """What the address names."""
 
-    BARE = "bare JID"
-    MATCH = "full JID of a connected resource"
-    NO_MATCH = "full JID that no resource has"
+    BARE = 0
+    MATCH = 1
+    """A full JID that a connected resource has."""
+    NO_MATCH = 2
+    """A full JID that no resource has."""
 
 
-class Presence(Enum):
+class Presence(IntEnum):
     """What is known of the account."""
 
-    UNKNOWN = "no such account"
-    ABSENT = "no available resource"
-    NEGATIVE = "only resources of negative priority"
-    HERE = "a resource of non-negative priority"
+    UNKNOWN = 0
+    """There is no such account."""
+    ABSENT = 1
+    """It has no available resource."""
+    NEGATIVE = 2
+    """It has only resources of negative priority."""
+    HERE = 3
+    """It has a resource of non-negative priority."""
 
 
 _KINDS: Final = ("normal", "chat", "groupchat", "headline", "error")
@@ -68,6 +77,14 @@ _TABLE: Final = {
 def decide(presence: Presence, target: Target, kind: str) -> Action:
     """The action for a message of this kind (`Message.kind`)."""
     return _TABLE[presence, target, kind]
+
+
+WORDS: Final = {
+    Presence.UNKNOWN: "no such account",
+    Presence.ABSENT: "no available resource",
+    Presence.NEGATIVE: "only resources of negative priority",
+    Presence.HERE: "a resource of non-negative priority",
+}
 
 
 def presence_of(sessions: Sequence[Session]) -> Presence:

@@ -124,7 +124,7 @@ class Receiver:
             if (outcome := await run(fallback, message, flow)) is not None:
                 return outcome
         if action is Action.IGNORE:
-            return Dropped(_BY, f"{message.kind}: {presence.value}")
+            return Dropped(_BY, f"{message.kind}: {delivery.WORDS[presence]}")
         raise StanzaError(Condition.SERVICE_UNAVAILABLE)
 
     # Presence

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 from jabberd.xmpp.error import StreamError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Presence, Stanza
 
 T = TypeVar("T")
+_MOST_HELD: Final = 1_000
 
 
 class Slot(Generic[T]):
@@ -48,7 +49,7 @@ class SessionFacts:
 
 
 class Session(Protocol):
-    """One bound resource. `SessionState` implements all of it but the last two methods."""
+    """One bound resource. `SessionState` implements all of it but `close`."""
 
     jid: JID
     """The full JID."""
@@ -64,8 +65,19 @@ class Session(Protocol):
     def set(self, slot: Slot[T], value: T) -> None:
         """Keep something here until the session ends."""
 
-    def send(self, stanza: Stanza) -> None:
-        """Write a stanza to the client. Never blocks and never raises."""
+    def send(self, stanza: Stanza, *, ahead: bool = False) -> None:
+        """Write a stanza to the client. Never blocks and never raises.
+
+        Args:
+            stanza: what to write.
+            ahead: write it now, also where others are held back.
+        """
+
+    def hold(self) -> None:
+        """Hold back what is sent from now on, so that older stanzas can go ahead of it."""
+
+    def release(self) -> None:
+        """Write what was held back, and hold back no more."""
 
     def close(self, error: StreamError | None = None) -> None:
         """End the stream, with an error if one is given."""
@@ -74,7 +86,7 @@ class Session(Protocol):
 class SessionState:
     """The part of a session that needs no socket; what connects it derives from this."""
 
-    __slots__ = ("_slots", "facts", "jid", "presence", "priority")
+    __slots__ = ("_held", "_slots", "facts", "jid", "presence", "priority")
 
     def __init__(self, jid: JID, facts: SessionFacts) -> None:
         self.jid = jid
@@ -82,6 +94,31 @@ class SessionState:
         self.presence: Presence | None = None
         self.priority = 0
         self._slots: dict[Slot[object], object] | None = None  # made when first needed
+        self._held: list[Stanza] | None = None
+
+    def write(self, stanza: Stanza) -> None:
+        """Write a stanza to whatever carries the session."""
+        raise NotImplementedError(f"nothing carries {self.jid} to write {stanza!r} to")
+
+    def send(self, stanza: Stanza, *, ahead: bool = False) -> None:
+        """Write a stanza to the client, unless it is held back."""
+        if self._held is None or ahead:
+            self.write(stanza)
+        elif len(self._held) < _MOST_HELD:
+            self._held.append(stanza)
+        else:  # out of order is better than out of memory
+            self.write(stanza)
+
+    def hold(self) -> None:
+        """Hold back what is sent from now on."""
+        if self._held is None:
+            self._held = []
+
+    def release(self) -> None:
+        """Write what was held back, and hold back no more."""
+        held, self._held = self._held, None
+        for stanza in held or ():
+            self.write(stanza)
 
     def get(self, slot: Slot[T]) -> T:
         """What a module keeps here, or the slot's default."""

@@ -46,7 +46,7 @@ class ClientSession(SessionState):
         super().__init__(jid, facts)
         self._connection = connection
 
-    def send(self, stanza: Stanza) -> None:
+    def write(self, stanza: Stanza) -> None:
         """Write a stanza to the client."""
         self._connection.write(stanza.to_bytes())
 

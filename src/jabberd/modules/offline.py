@@ -82,12 +82,15 @@ class Offline:
             self._flushing[owner] = True
             return
         drained, self._flushing[owner] = False, True
+        # What arrives meanwhile is younger than what waits: it may not overtake.
+        session.hold()
         try:
             while self._flushing[owner]:
                 self._flushing[owner] = False
                 drained = await self._drain(session)
         finally:
             del self._flushing[owner]
+            session.release()
         if not drained:
             self._catch(owner)
 
@@ -100,7 +103,7 @@ class Offline:
                 return False
             for entry in waiting:
                 try:
-                    session.send(read_stanza(entry.stanza))
+                    session.send(read_stanza(entry.stanza), ahead=True)
                 except ParseError:
                     # Of no use to anybody, and it must not stop those behind it.
                     continue
