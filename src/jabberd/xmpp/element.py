@@ -132,8 +132,11 @@ class Element:
 
 
 def _write(element: Element, default_ns: str, emit: Callable[[str], object]) -> None:
-    emit(f"<{element.name}")
-    if element.ns != default_ns:
+    tag, inside = element.name, element.ns
+    if inside in _PREDEFINED:  # may be bound to no other prefix, nor be the default
+        tag, inside = f"{_PREDEFINED[inside]}:{tag}", default_ns
+    emit(f"<{tag}")
+    if inside != default_ns:
         emit(f" xmlns='{escape_attr(element.ns)}'")
     for index, (key, value) in enumerate(element.attrs.items()):
         namespace, space, name = key.rpartition(" ")
@@ -153,8 +156,8 @@ def _write(element: Element, default_ns: str, emit: Callable[[str], object]) -> 
         if isinstance(child, str):
             emit(escape_text(child))
         else:
-            _write(child, element.ns, emit)
-    emit(f"</{element.name}>")
+            _write(child, inside, emit)
+    emit(f"</{tag}>")
 
 
 class _Builder:
