@@ -17,7 +17,7 @@ from jabberd.core.router import Router
 from jabberd.core.sending import Sender
 from jabberd.core.session import Session, Sessions
 from jabberd.core.verdict import Verdict
-from jabberd.storage.api import Stores
+from jabberd.storage.api import StorageError, Stores
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Stanza, read_error
@@ -166,7 +166,21 @@ class LocalHost:
         """A session has ended, in whatever way; harmless for one that is gone already."""
         if not self._sessions.remove(session):
             return None
+        if session.facts.temporary:
+            return start(self._end_account(session))
         return self.emit(SessionEvent.CLOSED, session)
+
+    async def _end_account(self, session: Session) -> None:
+        """Nothing of a temporary account outlives its session."""
+        closed = self.emit(SessionEvent.CLOSED, session)
+        if closed is not None:
+            await closed
+        account = session.jid.bare
+        await _tell(self.registry.on_account(AccountEvent.DELETING), account, "deleting")
+        try:
+            await self.stores.erase(account.text)
+        except StorageError as error:
+            _log.error("a temporary account was not erased", jid=account.text, error=str(error))
 
     def emit(self, event: SessionEvent, session: Session) -> Awaitable[None] | None:
         """Tell the handlers of this event; awaitable where one of them has to wait."""

@@ -40,12 +40,14 @@ class SessionFacts:
         since: when it was bound, seconds since the epoch.
         mechanism: the SASL mechanism, or "jabber:iq:auth".
         tls: for example "TLSv1.3"; empty on a plain connection.
+        temporary: the account was made for this session and ends with it (RFC 4505).
     """
 
     address: str
     since: float
     mechanism: str
     tls: str
+    temporary: bool = False
 
 
 class Session(Protocol):

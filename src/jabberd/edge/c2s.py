@@ -26,6 +26,7 @@ from jabberd.xmpp.error import (
 )
 from jabberd.xmpp.frames import BadAddress, Nonza
 from jabberd.xmpp.jid import JID, InvalidJID
+from jabberd.xmpp.sasl import anonymous
 from jabberd.xmpp.sasl.mechanism import Credentials
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, error_reply
 from jabberd.xmpp.stream import events
@@ -313,6 +314,7 @@ class ClientConnection:
             since=door.clock.now(),
             mechanism=wanted.mechanism,
             tls=wire.tls.version if wire.tls is not None else "",
+            temporary=wanted.mechanism == anonymous.NAME,
         )
         self._session = ClientSession(jid, facts, self)
         if self._timer is not None:

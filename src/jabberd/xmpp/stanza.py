@@ -11,6 +11,7 @@ they are written to (RFC 6120 §4.8.2).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import ClassVar, Final, Literal, Self, TypeVar, cast
 
@@ -27,6 +28,7 @@ from jabberd.xmpp.error import LEGACY_CODE, Condition, ErrorType, StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
 
 _S = TypeVar("_S", bound="Stanza")
+_BYTE: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _KEEP: Final = cast("JID", object())  # "leave the address as it is", since None is an address
 
 
@@ -242,10 +244,9 @@ class Presence(Stanza):
         element = self.child(ns.CLIENT, "priority")
         if element is None:
             return 0
-        try:
-            value = int(element.text)
-        except ValueError:
-            value = 1000
+        text = element.text.strip()
+        # xs:byte; `int` would take other scripts' digits, and underscores.
+        value = int(text) if _BYTE.fullmatch(text) else 1000
         if not -128 <= value <= 127:
             raise StanzaError(Condition.BAD_REQUEST, "priority is a number from -128 to 127")
         return value
