@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
+import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,7 +19,15 @@ from typing import Final
 import structlog
 
 from jabberd.assembly import Assembly
-from jabberd.config import Config, HostConfig, StartError, load, reload, reloadable_changes
+from jabberd.config import (
+    Config,
+    HostConfig,
+    StartError,
+    data_folder,
+    load,
+    reload,
+    reloadable_changes,
+)
 from jabberd.config.folder import locked
 from jabberd.core import log
 from jabberd.core.accounts import AccountService
@@ -119,8 +130,18 @@ class RunningServer:
         hints = list(assembly.warnings)
         if not any(counts):
             host = next(iter(self.config.host))
-            hints.append(f"Next: make an account with `jabberd user add you@{host}`, then log in.")
+            command = f"{_command()} user add you@{host}{self._where()}"
+            hints.append(f"Next: make an account with `{command}`, then log in.")
         return tuple(hints)
+
+    def _where(self) -> str:
+        """What another command has to be told to find this server."""
+        source = self.config.source
+        if source.file is not None and source.data is None:
+            return f" --config {shlex.quote(str(source.file))}"
+        if self.config.data == data_folder():
+            return ""
+        return f" --data {shlex.quote(str(self.config.data))}"
 
     async def stop(self) -> None:
         """Tell everybody, and close everything in order."""
@@ -164,6 +185,17 @@ class RunningServer:
         if new is None:
             return old
         return replace(old, certificate=new.certificate, key=new.key, client_ca=new.client_ca)
+
+
+def _command() -> str:
+    """How to call this program: it need not be on the PATH (`make run`)."""
+    if shutil.which("jabberd"):
+        return "jabberd"
+    beside = Path(sys.executable).with_name("jabberd")
+    if not beside.exists():
+        return "jabberd"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
 async def serve(config: Config, *, ready: Callable[[Report], None]) -> None:

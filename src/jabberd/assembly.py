@@ -218,7 +218,7 @@ class Assembly:
             if address.host == "::1" and error.errno in _NO_IPV6:
                 _log.info("this machine has no IPv6", address=address.address)
                 return
-            raise StartError(str(error)) from None
+            raise StartError(f"{error} (listen.{kind} sets the address)") from None
         self.listeners.append((kind, listener))
 
     def _pump_options(self, kind: str) -> PumpOptions:

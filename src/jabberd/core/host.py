@@ -205,7 +205,7 @@ class LocalHost:
     def _worked(self, task: asyncio.Task[None]) -> None:
         self._works.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("work failed", work=task.get_name(), exc_info=error)
+            _failed("work failed", error, work=task.get_name())
 
     async def close(self, wait: float = 5.0) -> None:
         """Let works finish for `wait` seconds, then cancel what is left."""
@@ -229,4 +229,11 @@ async def _tell(handlers: Sequence[Callable[[Any], Any]], subject: object, event
             if isinstance(result, Awaitable):
                 await result
         except Exception as error:
-            _log.error("a handler failed", event_name=event, exc_info=error)
+            _failed("a handler failed", error, event_name=event)
+
+
+def _failed(what: str, error: BaseException, **context: str) -> None:
+    if isinstance(error, StorageError):  # a full disk is no fault of ours: no traceback
+        _log.error("storage failed", error=str(error), **context)
+    else:
+        _log.error(what, exc_info=error, **context)

@@ -24,6 +24,8 @@ _ACCEPTS_PER_TURN = 64
 _IN_FLIGHT = 256
 """Connections accepted but not yet on the loop; more wait in the kernel."""
 _RETRY_SECONDS = 1.0
+_RETRY_SOON = 0.05
+"""When to try again once one of our own connections has given its descriptor back."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PORT_MOST = 0xFFFF
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 300), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4))
@@ -202,6 +204,10 @@ class Listener:
             _log.debug("connection from %s failed: %s", pump.peer.host, why)
         if self._idle is not None:
             self._idle.set()
+        retry = self._retry
+        if retry is not None and retry.when() - self.loop.time() > _RETRY_SOON:
+            retry.cancel()
+            self._retry = self.loop.call_later(_RETRY_SOON, self._accept_more)
 
     def bug(self, error: Exception) -> None:
         """A machine raised."""
@@ -252,15 +258,13 @@ class Listener:
             try:
                 connection, name = self._socket.accept()
             except (BlockingIOError, InterruptedError):
+                self._caught_up()
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED or error.errno in (errno.EBADF, errno.EINVAL):
                     self._exhaust(error)
                     return
                 continue  # that one connection failed before it was ours (accept(2))
-            if self._exhausted:
-                self._exhausted = False
-                _log.warning("accepting connections again on %s", where(*_pair(self._address)))
             self._admit(connection, endpoint(name))
 
     def _exhaust(self, error: OSError) -> None:
@@ -271,6 +275,12 @@ class Listener:
             place = where(*_pair(self._address))
             _log.error("accepting no connections on %s for now: %s", place, error.strerror)
         self._retry = self.loop.call_later(_RETRY_SECONDS, self._accept_more)
+
+    def _caught_up(self) -> None:
+        """Nobody waits at the door any more."""
+        if self._exhausted:
+            self._exhausted = False
+            _log.warning("accepting connections again on %s", where(*_pair(self._address)))
 
     def _admit(self, connection: socket.socket, peer: Endpoint) -> None:
         address = ip_address(peer.host)
