@@ -149,25 +149,25 @@ async def chat(target: Target, settings: ChatSettings) -> Result:
     before, meter = run.delivered, Meter(target.pids)
     await asyncio.sleep(settings.duration)
     in_window = run.delivered - before
-    window = Meter(target.pids)
-    meter.stop()
-    wall, own = meter.wall, meter.own
+    meter.read()
+    wall, own, cores = meter.wall, meter.own, meter.cpu / meter.wall
     latencies = sorted(run.latencies)
     run.closed_loop = False
     if pacer is not None:
         pacer.cancel()
     end = time.monotonic() + _DRAIN
-    while time.monotonic() < end and any(pair.got < pair.sent for pair in pairs):
+    while (  # noqa: ASYNC110 -- the hot loop sets no events
+        time.monotonic() < end and any(pair.got < pair.sent for pair in pairs)
+    ):
         await asyncio.sleep(0.02)
     await asyncio.sleep(target.settle)
-    window.stop()
-    cpu = meter.cpu + window.cpu
+    meter.read()
     result = _verdict(clients, pairs) | {
         "msgs_per_s": round(in_window / wall),
-        "cpu_us_per_msg": round(cpu / max(1, run.delivered - before) * 1e6, 2),
+        "cpu_us_per_msg": round(meter.cpu / max(1, run.delivered - before) * 1e6, 2),
         "p50_ms": percentile(latencies, 0.5),
         "p99_ms": percentile(latencies, 0.99),
-        "server_cores": round(meter.cpu / wall, 2),
+        "server_cores": round(cores, 2),
         "own_cores": round(own / wall, 2),
     }
     for client in clients:

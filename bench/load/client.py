@@ -13,19 +13,19 @@ from bench.load.target import LoadError, Target
 _NS_TLS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 _NS_SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
 _FEATURES: Final = re.compile(
-    rb"<stream:features>(.*?)</stream:features>|<stream:features\s*/>|<stream:error>.*", re.S
+    rb"<stream:features>(.*?)</stream:features>|<stream:features\s*/>|<stream:error>.*", re.DOTALL
 )
 _PROCEED: Final = re.compile(rb"<proceed[^>]*>")
-_CHALLENGE: Final = re.compile(rb"<challenge[^>]*>([^<]*)</challenge>|<failure.*", re.S)
-_SUCCESS: Final = re.compile(rb"<success[^>]*?(?:/>|>([^<]*)</success>)|<failure.*", re.S)
-_BOUND: Final = re.compile(rb"<jid>([^<]+)</jid>.*?</iq>", re.S)
-_ANSWER: Final = re.compile(rb"<iq\b([^>]*?)(?:/>|>(.*?)</iq>)", re.S)
+_CHALLENGE: Final = re.compile(rb"<challenge[^>]*>([^<]*)</challenge>|<failure.*", re.DOTALL)
+_SUCCESS: Final = re.compile(rb"<success[^>]*?(?:/>|>([^<]*)</success>)|<failure.*", re.DOTALL)
+_BOUND: Final = re.compile(rb"<jid>([^<]+)</jid>.*?</iq>", re.DOTALL)
+_ANSWER: Final = re.compile(rb"<iq\b([^>]*?)(?:/>|>(.*?)</iq>)", re.DOTALL)
 _RESULT: Final = re.compile(rb"\btype=['\"]result['\"]")
 _ITEM_BOTH: Final = re.compile(rb"<item\b[^>]*\bsubscription=['\"]both['\"]")
 _ROSTER: Final = re.compile(
     rb"<iq\b[^>]*\bid=['\"]roster1['\"][^>]*>\s*"
     rb"<query\b[^>]*(?:/>|>(?P<items>.*?)</query>)\s*</iq>|<iq\b[^>]*\btype=['\"]error['\"].*",
-    re.S,
+    re.DOTALL,
 )
 
 
@@ -93,9 +93,9 @@ class Client(asyncio.Protocol):
         return data
 
     async def expect(
-        self, pattern: re.Pattern[bytes], deadline: float = 60.0
+        self, pattern: re.Pattern[bytes], deadline: float = 60.0, *, keep: bool = False
     ) -> re.Match[bytes]:
-        """Wait for something and forget what came up to its end.
+        """Wait for something and forget what came up to its end, unless it is to be kept.
 
         Raises:
             LoadError: it did not come within `deadline` seconds.
@@ -110,7 +110,8 @@ class Client(asyncio.Protocol):
                 match = await asyncio.wait_for(future, deadline)
             except TimeoutError:
                 raise self._error(f"no {pattern.pattern!r} in {deadline:.0f} s") from None
-        self._buffer = self._buffer[match.end() :]
+        if not keep:
+            self._buffer = self._buffer[match.end() :]
         return match
 
     async def _stream(self) -> bytes:
@@ -180,7 +181,8 @@ class Client(asyncio.Protocol):
         self.write("<presence/>")
         # Our own presence comes back: the server has handled everything so far.
         own = re.escape(self.jid.encode())
-        await self.expect(re.compile(rb"<presence\b[^>]*\bfrom=['\"]" + own + rb"['\"][^>]*>"))
+        pattern = re.compile(rb"<presence\b[^>]*\bfrom=['\"]" + own + rb"['\"][^>]*>")
+        await self.expect(pattern, keep=True)
 
     async def fetch_roster(self) -> None:
         """Fetch it and count the mutual contacts (RFC 6121 section 2.1.3).

@@ -23,10 +23,10 @@ def _stat(pid: int) -> tuple[int, list[int]]:
 def tree(pids: Iterable[int]) -> list[int]:
     """The processes and all their living descendants."""
     children: dict[int, list[int]] = collections.defaultdict(list)
-    for entry in os.listdir(_PROC):
-        if entry.isdigit():
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
             try:
-                children[_stat(int(entry))[0]].append(int(entry))
+                children[_stat(int(entry.name))[0]].append(int(entry.name))
             except (OSError, ValueError):  # it has ended meanwhile
                 continue
     found: list[int] = []
@@ -74,7 +74,7 @@ class Meter:
     """CPU of the server and of this process, and wall clock, since it was made.
 
     Attributes:
-        wall: seconds; this and the next two are set by `stop`.
+        wall: seconds; this and the next two are set by `read`.
         cpu: seconds of CPU of the server's processes.
         own: seconds of CPU of this process.
     """
@@ -86,8 +86,8 @@ class Meter:
         self._start = time.perf_counter()
         self.wall = self.cpu = self.own = 0.0
 
-    def stop(self) -> None:
-        """Take the second reading."""
+    def read(self) -> None:
+        """Take a reading; more than one can be taken."""
         self.wall = time.perf_counter() - self._start
         self.own = time.process_time() - self._own
         self.cpu = cpu_seconds(self._pids) - self._cpu

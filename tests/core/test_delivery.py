@@ -166,9 +166,9 @@ async def test_messages(
     else:
         assert answers == []
     if letter == "O":
-        (text,) = kept
-        assert text.startswith(b"<message ")
-        assert b"<body>hi</body>" in text
+        (stanza,) = kept
+        assert stanza.startswith(b"<message ")
+        assert b"<body>hi</body>" in stanza
         assert isinstance(verdict, Stored)
     else:
         assert kept == []

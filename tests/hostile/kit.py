@@ -300,14 +300,23 @@ class Client:
             elif event == "end" and self._depth == 0:
                 self.ended = True
 
-    def drain(self, seconds: float = WAIT) -> bytes:
-        """Everything until the server closes the connection, unparsed."""
+    def drain(self, seconds: float = WAIT, *, strict: bool = True) -> bytes:
+        """Everything until the server closes the connection, unparsed.
+
+        Args:
+            seconds: how long to wait for that.
+            strict: raise `TimeoutError` where it does not come; else return what has come.
+        """
         deadline = time.monotonic() + seconds
         data = b""
         while True:
             self.socket.settimeout(max(0.01, deadline - time.monotonic()))
             try:
                 more = self.socket.recv(65_536)
+            except TimeoutError:
+                if strict:
+                    raise
+                return data
             except (ConnectionError, ssl.SSLError):
                 return data
             if not more:

@@ -82,17 +82,19 @@ def test_never_ending(alice: Client, bystander: Client, name: str) -> None:
 RESTRICTED = {"comment": ["restricted-xml"], "processing instruction": ["restricted-xml"]}
 
 
-@pytest.mark.parametrize(
-    "start",
-    [
-        "<?xml version='1.0'?><stream:stream x='",
-        "<",
-        f"{HEADER}<auth xmlns='{SASL}'>",
-        f"{HEADER}<",
-    ],
-)
+@pytest.mark.parametrize("start", ["<?xml version='1.0'?><stream:stream x='", "<"])
+def test_never_ending_header(connect: Connect, bystander: Client, start: str) -> None:
+    client = connect()
+    client.send(start)
+    pour(client, repeat("x" * KIB))
+    bystander.ping(1.0)
+    assert client.stream_error() == POLICY
+
+
+@pytest.mark.parametrize("start", [f"<auth xmlns='{SASL}'>", "<", "<iq><a>"])
 def test_never_ending_before_login(connect: Connect, bystander: Client, start: str) -> None:
     client = connect()
+    client.open()
     client.send(start)
     pour(client, repeat("x" * KIB))
     bystander.ping(1.0)
@@ -194,8 +196,9 @@ def test_more_than_the_rate_is_slowed_down_and_not_lost(own_folder: Path) -> Non
             greedy.send(PING.format("end"))
             other.ping(1.0)
             greedy.answer("end")
-            assert time.monotonic() - begun > 0.8
-            assert len(other.raw) > 40_000 or len(other.ping()) == 4
+            assert time.monotonic() - begun > 0.4
+            other.ping()
+            assert other.raw.count(b"<message ") == 4
         server.check()
     finally:
         server.stop()

@@ -28,17 +28,27 @@ class Address(Protocol):
 class Slix:
     """One slixmpp client; it logs in over STARTTLS and accepts any certificate.
 
+    Args:
+        address: of the server.
+        jid: the account, with the resource if it shall have a certain one.
+        password: of the account.
+        direct_tls: a port to log in at with TLS from the first byte instead.
+
     Attributes:
         client: slixmpp's own object.
     """
 
-    def __init__(self, address: Address, jid: str, password: str) -> None:
+    def __init__(
+        self, address: Address, jid: str, password: str, *, direct_tls: int | None = None
+    ) -> None:
         self.client: Any = slixmpp.ClientXMPP(jid, password)
         self.client.auto_authorize = None  # subscriptions wait for `approve`
         context = self.client.ssl_context
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        self._address = address
+        self.client.enable_direct_tls = direct_tls is not None
+        self.client.enable_starttls = direct_tls is None
+        self._place = (address.host, direct_tls or address.port)
         self._seen: deque[tuple[str, Any]] = deque(maxlen=1000)
         self._news = asyncio.Event()
         for name in (
@@ -48,6 +58,7 @@ class Slix:
             "presence_subscribe",
             "presence_subscribed",
             "presence_available",
+            "presence_dnd",
             "presence_unavailable",
             "roster_update",
             "disconnected",
@@ -72,9 +83,13 @@ class Slix:
                 self._news.clear()
                 await self._news.wait()
 
+    def connect(self) -> None:
+        """Begin to log in."""
+        self.client.connect(*self._place)
+
     async def online(self, *, presence: bool = True) -> None:
         """Log in, fetch the roster, and send presence; returns when the server has echoed it."""
-        self.client.connect(self._address.host, self._address.port)
+        self.connect()
         await self.event("session_start")
         await self.client.get_roster(timeout=WAIT)
         if presence:

@@ -70,7 +70,7 @@ class Wire:
         await self.cut()
 
     def _renew(self) -> None:
-        self._parser = XMLPullParser(("start", "end"))
+        self._parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
         self._depth = 0
         self._root: Element | None = None
 
@@ -116,7 +116,8 @@ class Wire:
             raise StreamEnd(clean=False)
         self.raw += data
         self._parser.feed(data)
-        for event, element in self._parser.read_events():
+        for event, *rest in self._parser.read_events():
+            element = rest[0]
             assert isinstance(element, Element)
             if event == "start":
                 self._depth += 1

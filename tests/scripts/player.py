@@ -15,10 +15,11 @@ it is first named, and again after it has left. The signs:
 ``>``  sends exactly this.
 ``<``  the next thing it receives is this.
 ``~``  among what it receives is this, in whatever order.
+``?``  may have received this by now, or not; found out as by ``!``.
 ``!``  receives nothing at all: every actor and then this one pings the server, and nothing else
        may have come. No time is waited for.
 ``+``  is there: logs in, if it was not.
-``-``  closes its stream, and sees the server close its own.
+``-``  has received nothing more, closes its stream, and sees the server close its own.
 ``x``  loses its connection, without a word.
 
 A line that begins with a space goes on with the line before it. ``include NAME`` plays the lines
@@ -50,12 +51,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from xml.etree.ElementTree import Element, ParseError, fromstring, tostring
 
 from tests.integration.wire import StreamEnd, Wire
 
-_LINE: Final = re.compile(r"([a-z]+/[^\s]+)\s+([<>~!+x-])\s*(.*)", re.DOTALL)
+_LINE: Final = re.compile(r"([a-z]+/[^\s]+)\s+([<>~?!+x-])\s*(.*)", re.DOTALL)
 _ADDRESS: Final = re.compile(r"\{([a-z]+)(/[^{}]+)?\}")
 _PATTERN: Final = re.compile(r"\.\.\.|\{=([a-z]+)\}")
 _WAIT: Final = 5.0
@@ -67,17 +68,27 @@ class PlayError(Exception):
     """The play went otherwise, or its text makes no sense."""
 
 
-class Stage(Protocol):
-    """A server, as a play sees it."""
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A server, as a play sees it.
+
+    Attributes:
+        name: of the software.
+        domain: of the accounts.
+        host: its IP address.
+        port: its port for clients.
+        suffix: keeps the accounts of plays on one server apart.
+    """
 
     name: str
-    """Of the software."""
     domain: str
     host: str
     port: int
+    suffix: str = ""
 
     def account(self, actor: str) -> str:
         """The localpart that an actor has here; its password is the same."""
+        return f"{actor}{self.suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +143,7 @@ class Play:
                 lines += cls.read(part).lines
             else:
                 match = _LINE.fullmatch(text)
-                if match is None or (bool(match[3]) is not (match[2] in "<>~")):
+                if match is None or (bool(match[3]) is not (match[2] in "<>~?")):
                     raise PlayError(f"{path.name}:{number}: not understood: {text}")
                 lines.append(Line(number, match[1], match[2], match[3], wait))
         return cls(path, only, tuple(lines))
@@ -213,11 +224,15 @@ class Performance:
             await self._expect(actor, line)
         elif line.sign == "~":
             await self._find(actor, line)
+        elif line.sign == "?":
+            await self._silence(line.wait)
+            self._look(actor, self._wanted(line))
         elif line.sign == "!":
             await self._silence(line.wait)
             if actor.inbox:
                 raise self._wrong(line, f"received {_shown(actor.inbox[0])}")
         elif line.sign == "-":
+            await self._silence(line.wait)
             self._check_empty(line.actor, actor)
             del self._actors[line.actor]
             if not (await actor.wire.close()).clean:
@@ -248,14 +263,20 @@ class Performance:
 
     async def _find(self, actor: Actor, line: Line) -> None:
         wanted = self._wanted(line)
+        if self._look(actor, wanted):
+            return
+        while (kept := match(wanted, found := await actor.wire.next(line.wait))) is None:
+            actor.inbox.append(found)
+        self._kept.update(kept)
+
+    def _look(self, actor: Actor, wanted: Element) -> bool:
+        """Take the first thing in the inbox that is as wanted."""
         for index, found in enumerate(actor.inbox):
             if (kept := match(wanted, found)) is not None:
                 del actor.inbox[index]
                 self._kept.update(kept)
-                return
-        while (kept := match(wanted, found := await actor.wire.next(line.wait))) is None:
-            actor.inbox.append(found)
-        self._kept.update(kept)
+                return True
+        return False
 
     def _wanted(self, line: Line) -> Element:
         text = self._filled(line.text)

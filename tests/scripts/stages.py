@@ -9,12 +9,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from jabberd.net.certs import make_self_signed
-from tests.scripts.player import ACTORS
+from tests.scripts.player import ACTORS, Stage
 
 DOMAIN: Final = "localhost"
 _START: Final = 20.0  # seconds
@@ -23,21 +22,6 @@ _MODULES: Final = (
     "roster", "saslauth", "tls", "disco", "ping", "version", "time", "lastactivity", "vcard",
     "private", "uptime",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A server that runs (`player.Stage`); `play` keeps the accounts of plays apart."""
-
-    name: str
-    domain: str
-    host: str
-    port: int
-    play: str = ""
-
-    def account(self, actor: str) -> str:
-        """The localpart that an actor has here."""
-        return f"{actor}{self.play}"
 
 
 def free_port() -> int:
@@ -58,7 +42,7 @@ def installed() -> str | None:
 
 
 @contextmanager
-def prosody(folder: Path, plays: list[str]) -> Iterator[Running]:
+def prosody(folder: Path, plays: list[str]) -> Iterator[Stage]:
     """Run Prosody in a folder, with accounts for every play."""
     port = free_port()
     program = installed()
@@ -83,7 +67,7 @@ def prosody(folder: Path, plays: list[str]) -> Iterator[Running]:
         )
     try:
         _wait_for(port, process, folder)
-        yield Running("prosody", DOMAIN, "127.0.0.1", port)
+        yield Stage("prosody", DOMAIN, "127.0.0.1", port)
     finally:
         process.terminate()
         try:

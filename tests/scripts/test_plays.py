@@ -11,7 +11,7 @@ import pytest
 
 import jabberd
 from tests.scripts import stages
-from tests.scripts.player import ACTORS, Play, perform
+from tests.scripts.player import ACTORS, Play, Stage, perform
 
 FOLDER = Path(__file__).parent
 PLAYS = sorted(FOLDER.glob("*.xmpp"))
@@ -23,7 +23,7 @@ def short(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def prosody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stages.Running]:
+def prosody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     if stages.installed() is None:
         if os.environ.get("CI"):
             pytest.fail("Prosody is not installed: apt-get install prosody")
@@ -40,7 +40,7 @@ async def test_on_jabberd(path: Path) -> None:
     async with jabberd.Server(stages.DOMAIN) as server:
         for actor in ACTORS:
             await server.add_user(actor, actor)
-        await perform(play, stages.Running("jabberd", server.domain, server.host, server.port))
+        await perform(play, Stage("jabberd", server.domain, server.host, server.port))
 
 
 PLAYED_BY_OTHERS = [path for path in PLAYS if not Play.read(path).only.startswith("jabberd")]
@@ -48,8 +48,8 @@ PLAYED_BY_OTHERS = [path for path in PLAYS if not Play.read(path).only.startswit
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("path", PLAYED_BY_OTHERS, ids=lambda path: path.stem)
-async def test_on_prosody(path: Path, prosody: stages.Running) -> None:
-    await perform(Play.read(path), replace(prosody, play=short(path)))
+async def test_on_prosody(path: Path, prosody: Stage) -> None:
+    await perform(Play.read(path), replace(prosody, suffix=short(path)))
 
 
 def test_who_is_excused_has_a_reason() -> None:

@@ -40,7 +40,7 @@ DECLARATIONS = st.sampled_from(
     ["", "", "", " xmlns='urn:d'", " xmlns=''", " xmlns='jabber:client'", " xmlns:q='urn:q'",
      " xmlns:p='urn:other'", " xmlns:q='urn:q' xmlns='urn:e'", " xmlns:xml='http://www.w3.org/XML/1998/namespace'"]
 )  # fmt: skip
-NAMES = st.sampled_from(["body", "x", "p:x", "q:y", "jc:body", "é"])
+NAMES = st.sampled_from(["body", "x", "p:x", "q:y", "jc:body", "é", "xml:x"])
 ATTRS = st.sampled_from(["a", "b", "p:c", "q:d", "xml:space", "xml:lang", "é"])
 HEADS = st.sampled_from(["message", "presence", "iq", "jc:message", "jc:iq", "r", "p:r"])
 JIDS = st.sampled_from(["romeo@example.net", "example.net", "a@b.example/ä ö", "x@y.example/😀"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 import pytest
 from hypothesis import assume, given, settings
@@ -113,14 +114,10 @@ def test_recycled_parsers_change_nothing(streams: list[bytes]) -> None:
 
 
 @settings(SOME, max_examples=10)
-@given(
-    st.lists(documents() | mutated(), min_size=1, max_size=10).map(lambda some: (some * 50)[:50]),
-    st.randoms(use_true_random=False),
-)
-def test_fifty_streams_on_shared_parsers(streams: list[bytes], rnd: object) -> None:
-    import random
-
-    assert isinstance(rnd, random.Random)
+@given(st.lists(documents() | mutated(), min_size=1, max_size=10), st.integers(0, 2**32))
+def test_fifty_streams_on_shared_parsers(some: list[bytes], seed: int) -> None:
+    rnd = random.Random(seed)
+    streams = (some * 50)[:50]
     alone = [shown_of([data]) for data in streams]
     pool = Pool()
     framers = [Framer(ROOMY, pool) for _ in streams]

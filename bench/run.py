@@ -1,0 +1,160 @@
+"""Command line of the comparison."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shlex
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from bench.facts import machine
+from bench.figures import FIGURES
+from bench.servers import SERVERS, Server, ServerError, Setting
+from bench.servers.base import free_ports, make_certificate
+from bench.session import Plan, Runs, Session, calibrations, say
+from bench.table import Cell, Row, failures, markdown
+
+_GROUPS: Final = tuple(dict.fromkeys(figure.what for figure in FIGURES))
+_CONNECTIONS: Final = 2000
+_QUICK_CONNECTIONS: Final = 100
+_FIRST_PORT: Final = 15222
+_STEADY: Final = 1.15
+"""Calibrations may differ by this factor."""
+
+
+def _list(allowed: tuple[str, ...], text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in allowed:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(allowed)}")
+    return names
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bench/compare.py",
+        description="Compare what jabberd, ejabberd and Prosody cost. See bench/README.md.",
+    )
+    add = parser.add_argument
+    servers = tuple(SERVERS)
+    add("--quick", action="store_true", help="only try that everything works: no valid figures")
+    add("--what", type=lambda text: _list(_GROUPS, text), default=_GROUPS, metavar="LIST",
+        help=f"of {','.join(_GROUPS)} (default: all)")  # fmt: skip
+    add("--servers", type=lambda text: _list(servers, text), default=servers, metavar="LIST",
+        help=f"of {','.join(servers)} (default: all)")  # fmt: skip
+    add("--repeat", type=_count, default=3, help="runs for each value (default 3; latency: 5)")
+    add("--json", type=Path, metavar="FILE", help="also write every run to this file")
+    return parser.parse_args()
+
+
+def _available(names: tuple[str, ...]) -> dict[str, str]:
+    """The versions of the servers that can be run; the others are named."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = SERVERS[name].version()
+        except ServerError as error:
+            say(f"{name} is left out: {error}")
+    return found
+
+
+def _servers(names: dict[str, str], folder: Path) -> list[Server]:
+    certificate, key = make_certificate(folder)
+    servers: list[Server] = []
+    port = _FIRST_PORT
+    for name in names:
+        port = free_ports(port, 3)
+        servers.append(SERVERS[name](Setting(folder / name, port, certificate, key)))
+        port += 3
+    return servers
+
+
+def _report(
+    plan: Plan, versions: dict[str, str], facts: dict[str, str], runs: Runs
+) -> tuple[str, dict[str, Any]]:
+    names = list(versions)
+    rows = [
+        Row.of(figure, {name: Cell.of(figure, runs[figure.key, name]) for name in names})
+        for figure in plan.figures
+    ]
+    times = calibrations(runs) or [0.0]
+    command = shlex.join(["python", *sys.argv])
+    lines = [markdown(rows, names), ""]
+    lines += [f"* {name}: {version}" for name, version in versions.items()]
+    lines += [f"* {name}: {value}" for name, value in facts.items()]
+    lines.append(f"* calib_ms: {min(times)} to {max(times)}")
+    lines.append(
+        f"* median of {plan.repeat} runs (latency: {max(map(plan.rounds, plan.figures))}), "
+        f"{plan.connections} idle connections: `{command}`"
+    )
+    if plan.quick:
+        lines.append("* --quick: short single runs, which prove nothing about the figures")
+    elif max(times) > min(times) * _STEADY:
+        lines.append("* calib_ms differs too much: the machine was not quiet, measure again")
+    lines += [f"* FAILED: {reason}" for reason in failures(rows)]
+    report = {
+        "command": command,
+        "machine": facts,
+        "versions": versions,
+        "quick": plan.quick,
+        "rows": [
+            {
+                "figure": row.figure.key,
+                "unit": row.figure.unit,
+                "values": {name: cell.value for name, cell in row.cells.items()},
+                "all": {name: cell.runs for name, cell in row.cells.items()},
+                "target": row.figure.target,
+                "ratio": row.ratio,
+                "verdict": row.verdict,
+            }
+            for row in rows
+        ],
+        "runs": {f"{figure}/{name}": results for (figure, name), results in runs.items()},
+    }
+    return "\n".join(lines), report
+
+
+def _compare(options: argparse.Namespace, versions: dict[str, str], folder: Path) -> int:
+    plan = Plan(
+        figures=[figure for figure in FIGURES if figure.what in options.what],
+        repeat=1 if options.quick else options.repeat,
+        quick=options.quick,
+        connections=_QUICK_CONNECTIONS if options.quick else _CONNECTIONS,
+    )
+    facts = machine()
+    runs = Session(plan, _servers(versions, folder)).run()
+    text, report = _report(plan, versions, facts, runs)
+    print(text)
+    if options.json is not None:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 1 if any(row["verdict"] == "FAILED" for row in report["rows"]) else 0
+
+
+def main() -> int:
+    """Compare; the exit status is 1 if a run failed, whatever the figures are."""
+    options = _options()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * _CONNECTIONS:
+        say(f"the limit of open files is {hard}; {2 * _CONNECTIONS} are needed (ulimit -Hn)")
+        return 2
+    versions = _available(options.servers)
+    if not versions:
+        return 2
+    # So that the servers are stopped then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with tempfile.TemporaryDirectory(prefix="jabberd-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # ejabberd runs as another user
+        return _compare(options, versions, folder)

@@ -1,0 +1,113 @@
+"""ejabberd from Debian's package: few modules, its default storage (Mnesia)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from bench.load.proc import name, tree
+from bench.servers.base import DOMAIN, Server, ServerError, package_version
+
+_USER: Final = "ejabberd"
+_CONTROL: Final = """\
+ERL_MAX_PORTS=64000
+ERL_PROCESSES=500000
+INET_DIST_INTERFACE=127.0.0.1
+ERL_OPTIONS="-env ERL_CRASH_DUMP_BYTES 0{options}"
+"""
+_NO_BUSY_WAIT: Final = " +sbwt none +sbwtdcpu none +sbwtdio none"
+_CONFIG: Final = """\
+hosts: ["{domain}"]
+loglevel: warning
+certfiles: ["{folder}/both.pem"]
+define_macro:
+  'TLS_OPTIONS': ["no_sslv3", "no_tlsv1", "no_tlsv1_1", "cipher_server_preference",
+                  "no_compression"]
+listen:
+  - {{port: {port}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, shaper: none,
+     access: all, starttls: true, starttls_required: false, backlog: 1024,
+     protocol_options: 'TLS_OPTIONS'}}
+  - {{port: {tls_port}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144,
+     shaper: none, access: all, tls: true, backlog: 1024, protocol_options: 'TLS_OPTIONS'}}
+auth_password_format: scram
+registration_timeout: infinity
+cache_size: 20000
+disable_sasl_mechanisms: ["digest-md5", "X-OAUTH2"]
+acl:
+  local: {{user_regexp: ""}}
+shaper: {{}}
+shaper_rules:
+  max_user_sessions: 1000
+  max_user_offline_messages: 1000
+  c2s_shaper: none
+access_rules:
+  local: {{allow: local}}
+default_db: mnesia
+modules:
+  mod_disco: {{}}
+  mod_roster: {{versioning: true}}
+  mod_ping: {{}}
+  mod_register: {{access: all, access_from: all, ip_access: all, welcome_message: {{}},
+                 password_strength: 0}}
+  mod_offline: {{access_max_user_messages: max_user_offline_messages}}
+"""
+
+
+class Ejabberd(Server):
+    """Runs as the user ejabberd, as its control script demands: so root has to start it."""
+
+    name = "ejabberd"
+
+    @classmethod
+    def version(cls) -> str:
+        """Of the package."""
+        version = package_version("ejabberd")
+        if not version or shutil.which("ejabberdctl") is None:
+            raise ServerError("Debian's package ejabberd is not installed")
+        if os.geteuid() != 0:
+            raise ServerError("ejabberd can only be started by root (it runs as its own user)")
+        return version
+
+    def configure(self, *, busy_wait: bool) -> None:
+        """Write the configuration."""
+        setting, folder = self.setting, self.setting.folder
+        for part in ("etc", "db", "log"):
+            (folder / part).mkdir(exist_ok=True)
+        shutil.copyfile("/etc/ejabberd/inetrc", folder / "etc/inetrc")
+        both = setting.certificate.read_bytes() + setting.key.read_bytes()
+        (folder / "both.pem").write_bytes(both)
+        options = "" if busy_wait else _NO_BUSY_WAIT
+        (folder / "etc/ejabberdctl.cfg").write_text(_CONTROL.format(options=options))
+        (folder / "etc/ejabberd.yml").write_text(
+            _CONFIG.format(
+                domain=DOMAIN, folder=folder, port=setting.port, tls_port=setting.port + 1
+            )
+        )
+        subprocess.run(["chown", "--recursive", f"{_USER}:", str(folder)], check=True)
+
+    def command(self) -> Sequence[str]:
+        """What runs it in the foreground.
+
+        By setpriv rather than by the `su` inside ejabberdctl: PAM would put the limit of open
+        files back to 1,024.
+        """
+        folder = self.setting.folder
+        script = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups", "ejabberdctl"]
+        script += ["--config-dir", f"{folder}/etc", "--config", f"{folder}/etc/ejabberd.yml"]
+        script += ["--ctl-config", f"{folder}/etc/ejabberdctl.cfg", "--spool", f"{folder}/db"]
+        return [*script, "--logs", f"{folder}/log", "-n", "bench@localhost", "foreground"]
+
+    def environment(self) -> Mapping[str, str]:
+        """With a distribution port of its own, so that epmd is neither needed nor started."""
+        return os.environ | {
+            "HOME": str(self.setting.folder),
+            "ERL_DIST_PORT": str(self.setting.port + 2),
+            "INET_DIST_INTERFACE": "127.0.0.1",
+        }
+
+    def main_pid(self) -> int:
+        """The virtual machine, which the control script waits for."""
+        return next((pid for pid in tree([self.pid]) if name(pid).startswith("beam")), self.pid)

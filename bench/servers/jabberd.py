@@ -1,0 +1,93 @@
+"""jabberd, from this checkout: default modules, default durability."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from bench.servers.base import DOMAIN, Server, ServerError
+
+_ROOT: Final = Path(__file__).resolve().parent.parent.parent
+_CONFIG: Final = """\
+[listen]
+c2s = ["127.0.0.1:{port}"]
+c2s_tls = ["127.0.0.1:{tls_port}"]
+[host."{domain}"]
+certificate = "{certificate}"
+key = "{key}"
+[host."{domain}".modules]
+register = {{ enabled = "all", per_address = 1000000, per_host = 1000000 }}
+[limits]
+connections_per_address = 20000
+bytes_per_second = 1000000000
+burst_bytes = 1000000000
+[log]
+level = "warning"
+"""
+
+
+class Jabberd(Server):
+    """Run by the interpreter that runs this program."""
+
+    name = "jabberd"
+
+    @classmethod
+    def version(cls) -> str:
+        """Of the package, and the commit of the checkout if git knows."""
+        shown = subprocess.run(
+            [sys.executable, "-m", "jabberd.cli", "--version"],
+            capture_output=True,
+            text=True,
+            env=_environment(),
+            check=False,
+        )
+        if shown.returncode:
+            raise ServerError(f"jabberd cannot be run by {sys.executable}: {shown.stderr[-300:]}")
+        python = ".".join(map(str, sys.version_info[:3]))
+        return f"{shown.stdout.strip().removeprefix('jabberd ')} ({_commit()}, Python {python})"
+
+    def configure(self, *, busy_wait: bool) -> None:  # noqa: ARG002 -- it never polls
+        """Write the configuration."""
+        setting = self.setting
+        (setting.folder / "jabberd.toml").write_text(
+            _CONFIG.format(
+                port=setting.port,
+                tls_port=setting.port + 1,
+                domain=DOMAIN,
+                certificate=setting.certificate,
+                key=setting.key,
+            )
+        )
+
+    def command(self) -> Sequence[str]:
+        """What runs it in the foreground."""
+        folder = self.setting.folder
+        program = [sys.executable, "-m", "jabberd.cli", "run"]
+        return [*program, "--config", f"{folder}/jabberd.toml", "--data", f"{folder}/data"]
+
+    def environment(self) -> Mapping[str, str]:
+        """Without settings of jabberd's, so that the file alone counts."""
+        return _environment()
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JABBERD_")}
+    return kept | {"PYTHONPATH": str(_ROOT / "src")}
+
+
+def _commit() -> str:
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "commit unknown"
+    return described.stdout.strip() or "commit unknown"
