@@ -46,7 +46,8 @@ class Prosody(Server):
     def configure(self, *, busy_wait: bool) -> None:  # noqa: ARG002 -- it never polls
         """Write the configuration."""
         setting = self.setting
-        (setting.folder / "data").mkdir(exist_ok=True)
+        for part in ("data", "certs"):  # it complains where there is no folder for certificates
+            (setting.folder / part).mkdir(exist_ok=True)
         (setting.folder / "prosody.cfg.lua").write_text(
             _CONFIG.format(
                 folder=setting.folder,

@@ -293,7 +293,8 @@ def test_slow_reader_is_disconnected_and_nobody_waits_for_it(own_folder: Path) -
             body = "x" * 50_000
             for _ in range(200):
                 sender.send(
-                    f"<message to='alice@localhost/lazy' type='headline'><body>{body}</body></message>"
+                    "<message to='alice@localhost/lazy' type='headline'>"
+                    f"<body>{body}</body></message>"
                 )
                 sender.ping(1.0)
                 other.ping(1.0)
@@ -303,7 +304,8 @@ def test_slow_reader_is_disconnected_and_nobody_waits_for_it(own_folder: Path) -
                 raise AssertionError("the slow reader is still there")
             # RFC 6121 §8.5.3.2.3: there is no such resource any more.
             answer = sender.ask(
-                "<iq type='get' id='{}' to='alice@localhost/lazy'><ping xmlns='urn:xmpp:ping'/></iq>"
+                "<iq type='get' id='{}' to='alice@localhost/lazy'>"
+                "<ping xmlns='urn:xmpp:ping'/></iq>"
             )
             assert error_of(answer) == ("cancel", "service-unavailable")
         server.check()

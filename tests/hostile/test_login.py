@@ -9,6 +9,7 @@ import base64
 import socket
 import ssl
 import time
+from typing import ClassVar
 
 import pytest
 from OpenSSL import SSL
@@ -224,7 +225,7 @@ def test_proof_of_an_earlier_login_is_worth_nothing(connect: Connect) -> None:
 
 def test_unknown_user_looks_like_a_wrong_password(connect: Connect) -> None:
     # §6.5.10: "no differentiation is made".
-    said = {}
+    said: dict[str, list[list[str]]] = {}
     for user in ("user35", "user99"):
         client = connect()
         client.open()
@@ -320,7 +321,7 @@ def b64(text: str) -> str:
 class TestUnderTls:
     """What is possible only, or differs, under TLS."""
 
-    PLAIN = {
+    PLAIN: ClassVar = {
         "wrong password": (f"\0user3\0{PASSWORD}x", "not-authorized"),
         "unknown user": (f"\0nobody\0{PASSWORD}", "not-authorized"),
         "authzid of another": (f"bob@localhost\0alice\0{PASSWORD}", "invalid-authzid"),
@@ -440,7 +441,7 @@ def test_resource_that_cannot_be(connect: Connect, resource: str) -> None:
 class TestStarttls:
     """RFC 6120 §5.4: what comes before the handshake never counts."""
 
-    PIPELINED = {
+    PIPELINED: ClassVar = {
         "stanza": TO_BOB,
         "stream and login": f"{HEADER}<auth xmlns='{SASL}' mechanism='PLAIN'>AAAA</auth>",
         "stream": HEADER,
@@ -525,7 +526,7 @@ class TestStarttls:
 class TestTls:
     """Nonsense in place of TLS: the connection ends, and that is all."""
 
-    GARBAGE = {
+    GARBAGE: ClassVar = {
         "xml": HEADER.encode(),
         "zeros": bytes(1000),
         "http": b"GET / HTTP/1.1\r\n\r\n",
@@ -581,7 +582,7 @@ class TestTls:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.set_alpn_protocols(["h2"])
-        with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
             context.wrap_socket(client.socket, server_hostname="localhost")
 
     def test_renegotiation(self, connect: Connect, server: Server) -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -345,7 +345,7 @@ def test_database_locked(own_folder: Path) -> None:
             "<iq type='set' id='{}'><query xmlns='jabber:iq:roster'>"
             "<item jid='alice@localhost'/></query></iq>"
         )
-        assert done.get("type") == "result", ElementTree.tostring(done)
+        assert done.get("type") == "result", ET.tostring(done)
         assert fetch(server) == before + after
         bystander.ping(1.0)
         server.check(["storage failed"])

@@ -100,7 +100,7 @@ async def test_they_add_each_other_see_presence_and_chat(
     await alice.history(BOB, "SO ")
     again = Slix(server, f"{BOB}/again", "bobspassword")
     await again.online()
-    await again.event("presence_available", lambda p: p["from"] == f"{ALICE}/mcabber")
+    await again.event("presence_dnd", lambda p: p["from"] == f"{ALICE}/mcabber")
     await alice.command("/quit")
     await again.event("presence_unavailable", lambda p: p["from"] == f"{ALICE}/mcabber")
     await again.leave()

@@ -10,17 +10,16 @@ from xml.parsers import expat
 from jabberd.xmpp import ns
 from jabberd.xmpp.error import LocalError, StreamCondition, StreamError
 from jabberd.xmpp.frames import Broken, Frame, Limits, StreamOpened
+from jabberd.xmpp.header import Header
+from jabberd.xmpp.parser import from_expat, make_parser
 from jabberd.xmpp.scanner import (
     LANG,
     POOL,
     SPACE,
     TAG,
     FrameRead,
-    Header,
     Pool,
     Scanner,
-    from_expat,
-    make_parser,
 )
 
 _HEADER_BYTES: Final = 16 * 1024

@@ -17,11 +17,13 @@ from typing import Final
 from xml.parsers import expat
 
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import Element, escape_attr, escape_text
+from jabberd.xmpp.element import Element, escape_text
 from jabberd.xmpp.error import StreamCondition, StreamError
 from jabberd.xmpp.frames import BadAddress, Frame, Limits, Nonza, StreamEnd, parse_in_scope
+from jabberd.xmpp.header import Header
 from jabberd.xmpp.jid import InvalidJID, parse_jid
-from jabberd.xmpp.stanza import AnyStanza, Iq, Message, Presence, qname
+from jabberd.xmpp.parser import from_expat, make_parser
+from jabberd.xmpp.stanza import AnyStanza, qname
 
 SPACE: Final = b" \t\r\n"
 LANG: Final = f"{ns.XML} lang"
@@ -42,34 +44,6 @@ _RESCAN_FACTOR: Final = 256
 _RECYCLE_AFTER: Final = 4 * 1024 * 1024
 _POOL_HEADERS: Final = 16
 _POOL_DEPTH: Final = 8
-
-
-class Header:
-    """What of a stream header stays in force for the stanzas in it."""
-
-    __slots__ = ("content", "idle", "is_plain", "kinds", "prefixes", "scope", "start")
-
-    def __init__(self, tag: bytes, content: str, declared: Mapping[str, str]) -> None:
-        self.content = content
-        self.kinds = {qname(content, kind.tag): kind for kind in (Message, Presence, Iq)}
-        # The prefixes that a stanza may use because the header declares them, each with the
-        # declaration to give it when it leaves this stream.
-        self.prefixes = tuple(
-            (
-                f"{prefix}:".encode(),
-                f"xmlns:{prefix}".encode(),
-                f" xmlns:{prefix}='{escape_attr(uri)}'".encode(),
-            )
-            for prefix, uri in sorted(declared.items())
-            if prefix
-        )
-        default = f" xmlns='{escape_attr(declared.get('', ''))}'".encode()
-        self.scope = default + b"".join(text for _, _, text in self.prefixes)
-        self.start = b"<%s%s>" % (tag, self.scope)
-        # Nothing but the prefix of the stream itself, as nearly all have it: its stanzas can
-        # use nothing of the header unless they have "stream:" in them.
-        self.is_plain = content == ns.CLIENT and len(self.prefixes) == 1
-        self.idle: list[Scanner] = []  # parsers inside a stream of this header
 
 
 class Scanner:
@@ -367,6 +341,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._headers: dict[bytes, Header] = {}
+        self._idle: dict[Header, list[Scanner]] = {}
 
     def header(self, tag: bytes, content: str, declared: Mapping[str, str]) -> Header:
         """The header with these declarations, the same one for all streams that have it."""
@@ -376,66 +351,21 @@ class Pool:
             return known
         # Headers are the peers' words: share and keep parsers for a few of them only.
         if len(self._headers) >= _POOL_HEADERS:
-            self._headers.pop(next(iter(self._headers)))
+            self._idle.pop(self._headers.pop(next(iter(self._headers))))
         self._headers[header.start] = header
+        self._idle[header] = []
         return header
 
-    @staticmethod
-    def take(header: Header) -> Scanner:
+    def take(self, header: Header) -> Scanner:
         """A scanner inside a stream of this header."""
-        return header.idle.pop() if header.idle else Scanner(header)
+        idle = self._idle.get(header)
+        return idle.pop() if idle else Scanner(header)
 
-    @staticmethod
-    def give(scanner: Scanner) -> None:
+    def give(self, scanner: Scanner) -> None:
         """Take an idle scanner back; it is kept where there is room."""
-        idle = scanner.header.idle
-        if scanner.total <= _RECYCLE_AFTER and len(idle) < _POOL_DEPTH:
+        idle = self._idle.get(scanner.header)
+        if idle is not None and scanner.total <= _RECYCLE_AFTER and len(idle) < _POOL_DEPTH:
             idle.append(scanner)
-
-
-def make_parser() -> expat.XMLParserType:
-    """A parser that refuses what RFC 6120 §11.1 forbids."""
-    parser = expat.ParserCreate("utf-8", " ")
-    if hasattr(parser, "SetReparseDeferralEnabled"):
-        # Otherwise a stanza that arrives in two reads is held back (see _HOLD for the guard).
-        parser.SetReparseDeferralEnabled(False)
-    parser.CommentHandler = _restricted
-    parser.ProcessingInstructionHandler = _restricted
-    parser.StartDoctypeDeclHandler = _restricted
-    return parser
-
-
-def _restricted(*_args: object) -> None:
-    raise StreamError(
-        StreamCondition.RESTRICTED_XML,
-        "comments, processing instructions, DTDs and entities are not allowed",
-    )
-
-
-def from_expat(error: expat.ExpatError, where: bytes) -> StreamError:
-    """The stream error for what expat refuses.
-
-    Args:
-        error: what it said.
-        where: the character that it refused, as far as it has come.
-    """
-    why = expat.ErrorString(error.code)
-    # Without a DTD, every entity but the five predefined ones is undefined (RFC 6120 §11.1).
-    if why == expat.errors.XML_ERROR_UNDEFINED_ENTITY:
-        return StreamError(StreamCondition.RESTRICTED_XML, "entities are not allowed")
-    if why == expat.errors.XML_ERROR_UNBOUND_PREFIX:
-        return StreamError(StreamCondition.NOT_WELL_FORMED, "a namespace prefix is not declared")
-    if why == expat.errors.XML_ERROR_INVALID_TOKEN and _breaks_utf8(where):
-        return StreamError(StreamCondition.UNSUPPORTED_ENCODING, "this is not UTF-8")
-    return StreamError(StreamCondition.NOT_WELL_FORMED, why)
-
-
-def _breaks_utf8(where: bytes) -> bool:
-    try:
-        where.decode()
-    except UnicodeDecodeError as error:
-        return error.start == 0
-    return False
 
 
 POOL: Final = Pool()
