@@ -95,10 +95,9 @@ def _report(
     lines += [f"* {name}: {version}" for name, version in versions.items()]
     lines += [f"* {name}: {value}" for name, value in facts.items()]
     lines.append(f"* calib_ms: {min(times)} to {max(times)}")
-    lines.append(
-        f"* median of {plan.repeat} runs (latency: {max(map(plan.rounds, plan.figures))}), "
-        f"{plan.connections} idle connections: `{command}`"
-    )
+    counts = ", ".join(f"{figure.key} {plan.rounds(figure)}" for figure in plan.figures)
+    lines.append(f"* runs behind each median: {counts}; idle connections: {plan.connections}")
+    lines.append(f"* command: `{command}`")
     if plan.quick:
         lines.append("* --quick: short single runs, which prove nothing about the figures")
     elif max(times) > min(times) * _STEADY:

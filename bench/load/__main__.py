@@ -48,6 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _target(options: argparse.Namespace) -> Target:
+    return Target(
+        port=options.port,
+        domain=options.domain,
+        pids=tuple(options.pid),
+        tls=options.tls,
+        prefix=options.prefix,
+        concurrency=options.concurrency,
+        settle=options.settle,
+    )
+
+
 def _scenario(options: argparse.Namespace, target: Target) -> Coroutine[Any, Any, Result]:
     match options.scenario:
         case "register":
@@ -80,15 +92,6 @@ def main() -> int:
     options = _parser().parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    target = Target(
-        port=options.port,
-        domain=options.domain,
-        pids=tuple(options.pid),
-        tls=options.tls,
-        prefix=options.prefix,
-        concurrency=options.concurrency,
-        settle=options.settle,
-    )
     head = {"scenario": options.scenario, "tls": options.tls, "calib_ms": calibrate()}
     # Collections would show up as latency of the server.
     gc.collect()
@@ -98,7 +101,7 @@ def main() -> int:
     result: Result = {}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            result = runner.run(_scenario(options, target))
+            result = runner.run(_scenario(options, _target(options)))
         except (LoadError, OSError) as error:
             failure = _reason(error)
         except BaseExceptionGroup as errors:

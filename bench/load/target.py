@@ -17,16 +17,25 @@ class LoadError(Exception):
 
 
 def client_context() -> ssl.SSLContext:
-    """TLS 1.3 with key exchange by X25519 and nothing else; the certificate is not verified.
+    """TLS 1.3 with key exchange by X25519; the certificate is not verified.
 
     The group is pinned because a bigger one (ML-KEM hybrids) costs memory and time, and the
     servers' libraries prefer different ones.
+
+    Raises:
+        LoadError: neither can the group be pinned nor is it the library's first choice.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_ecdh_curve("X25519")
+    try:
+        context.set_ecdh_curve("X25519")
+    except ssl.SSLError as error:
+        # The ssl module of early 3.11 only knows older curves. Before OpenSSL 3.5 it hardly
+        # matters: X25519 is the one group that a client sends a key share of, unasked.
+        if ssl.OPENSSL_VERSION_INFO >= (3, 5):
+            raise LoadError("this Python cannot choose X25519 for TLS; use a newer one") from error
     return context
 
 

@@ -76,7 +76,8 @@ class Jabberd(Server):
 
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JABBERD_")}
-    return kept | {"PYTHONPATH": str(_ROOT / "src")}
+    path = os.pathsep.join(filter(None, [str(_ROOT / "src"), kept.get("PYTHONPATH", "")]))
+    return kept | {"PYTHONPATH": path}
 
 
 def _commit() -> str:

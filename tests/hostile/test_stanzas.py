@@ -14,6 +14,11 @@ from tests.hostile.conftest import Connect
 from tests.hostile.kit import CLIENT, PING, STANZAS, Client, Server, error_of
 
 BODY = "<body>x</body>"
+SETTINGS = """
+[host.localhost.modules]
+offline = { keep = 20 }
+presence = { max_directed = 20 }
+"""
 
 SPOOFED = {
     "another user": "bob@localhost",
@@ -330,7 +335,7 @@ def test_error_text_does_not_carry_markup_back(alice: Client) -> None:
 
 def test_directed_presence_is_bounded(alice: Client) -> None:
     alice.send("<presence/>")
-    alice.send("".join(f"<presence to='p{n}@localhost'/>" for n in range(1001)))
+    alice.send("".join(f"<presence to='p{n}@localhost'/>" for n in range(21)))
     answers = [one for one in alice.ping() if one.get("type") == "error"]
     assert [error_of(one) for one in answers] == [("wait", "resource-constraint")]
 
@@ -338,12 +343,11 @@ def test_directed_presence_is_bounded(alice: Client) -> None:
 def test_offline_messages_are_bounded(connect: Connect) -> None:
     sender = connect().login("user13")
     text = "".join(
-        f"<message id='m{n}' type='chat' to='user14@localhost'>{BODY}</message>"
-        for n in range(1003)
+        f"<message id='m{n}' type='chat' to='user14@localhost'>{BODY}</message>" for n in range(23)
     )
     sender.send(text)
-    errors = [one for one in sender.ping(30) if one.get("type") == "error"]
-    assert [one.get("id") for one in errors] == ["m1000", "m1001", "m1002"]
+    errors = [one for one in sender.ping() if one.get("type") == "error"]
+    assert [one.get("id") for one in errors] == ["m20", "m21", "m22"]
     # XEP-0160 §2 and RFC 6121 §8.5.2.2.1.
     assert {error_of(one) for one in errors} == {("cancel", "service-unavailable")}
 

@@ -11,6 +11,8 @@ import shutil
 import struct
 import subprocess
 import termios
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,14 @@ _PAUSE: Final = 0.02
 def installed() -> str | None:
     """The program, if there is one."""
     return shutil.which("mcabber")
+
+
+def _wait_until(there: Callable[[], bool], what: str = "FIFO") -> None:
+    # mcabber tells nobody when it has written something: its files have to be looked at.
+    until = time.monotonic() + WAIT
+    while not there():
+        assert time.monotonic() < until, f"no {what} within {WAIT:g} s"
+        time.sleep(_PAUSE)
 
 
 class Mcabber:
@@ -91,9 +101,7 @@ class Mcabber:
     async def command(self, line: str) -> None:
         """Give a command as if it were typed: `/say_to bob@localhost hi`."""
         if self._commands is None:
-            async with asyncio.timeout(WAIT):
-                while not self._fifo.exists():
-                    await asyncio.sleep(_PAUSE)
+            await asyncio.to_thread(_wait_until, self._fifo.exists)
             # Opened once: mcabber opens it anew whenever the last writer leaves, and what is
             # written meanwhile is lost.
             self._commands = os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
@@ -108,15 +116,10 @@ class Mcabber:
         await self._appears(self._histories / contact, text)
 
     async def _appears(self, path: Path, text: str) -> None:
-        content = ""
-        try:
-            async with asyncio.timeout(WAIT):
-                while text not in content:
-                    await asyncio.sleep(_PAUSE)
-                    if path.exists():
-                        content = path.read_text(encoding="utf-8", errors="replace")
-        except TimeoutError:
-            raise AssertionError(f"no {text!r} in {path.name}:\n{content[-3000:]}") from None
+        def there() -> bool:
+            return path.exists() and text in path.read_text(encoding="utf-8", errors="replace")
+
+        await asyncio.to_thread(_wait_until, there, f"{text!r} in {path.name}")
 
     async def stop(self) -> None:
         """Let it log out and end; returns when it is gone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -58,11 +57,8 @@ async def test_they_add_each_other_see_presence_and_chat(
 ) -> None:
     bob = Slix(server, f"{BOB}/slixmpp", "bobspassword")
     await bob.online()
-    await alice.logged("Connection established")
+    await alice.logged(f"{ALICE}/mcabber")
     sessions = server.running.assembly.sessions
-    async with asyncio.timeout(mcabber.WAIT):
-        while not sessions.of(ALICE):
-            await asyncio.sleep(0.02)
     await befriend(alice, bob)
 
     # Both are encrypted, by STARTTLS on the one port.

@@ -87,26 +87,25 @@ WORDS: Final = {
 }
 
 
-def presence_of(sessions: Sequence[Session]) -> Presence:
-    """The state of an account that exists and has these sessions."""
-    negative = False
+def absence_of(sessions: Sequence[Session]) -> Presence:
+    """The state of an account that exists and has no resource of non-negative priority."""
     for session in sessions:
         if session.presence is not None:
-            if session.priority >= 0:
-                return Presence.HERE
-            negative = True
-    return Presence.NEGATIVE if negative else Presence.ABSENT
+            return Presence.NEGATIVE
+    return Presence.ABSENT
 
 
-def most_available(sessions: Sequence[Session]) -> tuple[Session, ...]:
-    """The resources of the highest non-negative priority; several where it is the same."""
-    here = non_negative(sessions)
+def non_negative(sessions: tuple[Session, ...]) -> tuple[Session, ...]:
+    """The available resources of non-negative priority."""
+    if len(sessions) == 1:  # as nearly always
+        only = sessions[0]
+        return sessions if only.presence is not None and only.priority >= 0 else ()
+    return tuple([s for s in sessions if s.presence is not None and s.priority >= 0])
+
+
+def most_available(here: tuple[Session, ...]) -> tuple[Session, ...]:
+    """Of resources of non-negative priority, those of the highest; several where it is equal."""
     if len(here) < 2:
         return here
     highest = max(session.priority for session in here)
-    return tuple(session for session in here if session.priority == highest)
-
-
-def non_negative(sessions: Sequence[Session]) -> tuple[Session, ...]:
-    """The available resources of non-negative priority."""
-    return tuple(s for s in sessions if s.presence is not None and s.priority >= 0)
+    return tuple([session for session in here if session.priority == highest])

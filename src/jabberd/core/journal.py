@@ -122,23 +122,27 @@ class Journal:
             owner: the account's bare JID as text.
             other: that of the other account; empty or the same where there is none.
         """
-        trouble = type(verdict) is Bounced or type(verdict) is Dropped
+        ending: Verdict | Returned = verdict
+        apart = type(stanza) is Message
+        if type(verdict) is Bounced:
+            ending, apart = Returned(verdict.by, printable(str(verdict.error), 500)), True
+        elif type(verdict) is Dropped:
+            apart = True
+        from_, to = stanza.from_, stanza.to
         row = (
             now,
             stanza.tag,
             stanza.type[:_ID],
             stanza.id[:_ID],
-            "" if stanza.from_ is None else stanza.from_.text[:_ADDRESS],
-            "" if stanza.to is None else stanza.to.text[:_ADDRESS],
-            Returned(verdict.by, printable(str(verdict.error), 500))
-            if type(verdict) is Bounced
-            else verdict,
+            "" if from_ is None else from_.text[:_ADDRESS],
+            "" if to is None else to.text[:_ADDRESS],
+            ending,
         )
-        self._keep_row(owner, row, apart=trouble or type(stanza) is Message)
+        self._keep_row(owner, row, apart)
         if other and other != owner:
-            self._keep_row(other, row, apart=trouble or type(stanza) is Message)
+            self._keep_row(other, row, apart)
 
-    def _keep_row(self, owner: str, row: _Row, *, apart: bool) -> None:
+    def _keep_row(self, owner: str, row: _Row, apart: bool) -> None:
         if apart:
             rows = self._accounts.get(owner)
             if rows is None:

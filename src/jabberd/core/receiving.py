@@ -81,21 +81,25 @@ class Receiver:
         sessions = self._sessions.of(account.text)
         stations = self._stations.message
         flow = Flow(Side.RECEIVED, account, origin)
-        for steps in (stations.screen, stations.stamp):
-            if steps and (outcome := await run(steps, message, flow)) is not None:
-                return outcome
-        if not sessions and not await self._exists(account):
-            presence = delivery.Presence.UNKNOWN
+        if stations.screen or stations.stamp:
+            for steps in (stations.screen, stations.stamp):
+                if (outcome := await run(steps, message, flow)) is not None:
+                    return outcome
+        here = delivery.non_negative(sessions)
+        if here:
+            presence = delivery.Presence.HERE
+        elif sessions or await self._exists(account):
+            presence = delivery.absence_of(sessions)
         else:
-            presence = delivery.presence_of(sessions)
-        match, target = _match(to, sessions)
+            presence = delivery.Presence.UNKNOWN
+        match, target = _match(to, sessions) if to.resource else ((), Target.BARE)
         action = delivery.decide(presence, target, message.kind)
-        if action is Action.EXACT:
+        if action is Action.MOST:
+            reached = delivery.most_available(here)
+        elif action is Action.EXACT:
             reached = match
-        elif action is Action.MOST:
-            reached = delivery.most_available(sessions)
         elif action is Action.ALL:
-            reached = delivery.non_negative(sessions)
+            reached = here
         else:
             return await self._undelivered(message, flow, presence, action)
         for session in reached:
@@ -231,7 +235,7 @@ class Receiver:
 
 def _delivered(to: tuple[Session, ...]) -> Delivered:
     if len(to) == 1:
-        return Delivered((to[0].jid.text,))
+        return to[0].delivered
     return Delivered(tuple([session.jid.text for session in to]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar, cast
 
+from jabberd.core.verdict import Delivered
 from jabberd.xmpp.error import StreamError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Presence, Stanza
@@ -60,6 +61,8 @@ class Session(Protocol):
     priority: int
     """Of `presence`; meaningless while unavailable."""
     facts: SessionFacts
+    delivered: Delivered
+    """The verdict on a stanza that was written to this session alone."""
 
     def get(self, slot: Slot[T]) -> T:
         """What a module keeps here, or the slot's default."""
@@ -88,11 +91,12 @@ class Session(Protocol):
 class SessionState:
     """The part of a session that needs no socket; what connects it derives from this."""
 
-    __slots__ = ("_held", "_slots", "facts", "jid", "presence", "priority")
+    __slots__ = ("_held", "_slots", "delivered", "facts", "jid", "presence", "priority")
 
     def __init__(self, jid: JID, facts: SessionFacts) -> None:
         self.jid = jid
         self.facts = facts
+        self.delivered = Delivered((jid.text,))
         self.presence: Presence | None = None
         self.priority = 0
         self._slots: dict[Slot[object], object] | None = None  # made when first needed
