@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.kit import Client, Server
+from tests.hostile.kit import Client
+from tests.hostile.server import Server
 
 Connect = Callable[..., Client]
 

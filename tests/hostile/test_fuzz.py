@@ -14,7 +14,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.hostile.conftest import Connect
-from tests.hostile.kit import CLIENT, HEADER, PASSWORD, PING, SASL, STREAM, TLS, Client, Server
+from tests.hostile.kit import CLIENT, HEADER, PASSWORD, PING, SASL, STREAM, TLS, Client
+from tests.hostile.server import Server
 
 # A locked account would keep later conversations from getting far.
 SETTINGS = "[limits]\nlogin_attempts = 100000\n"

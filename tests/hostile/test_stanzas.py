@@ -11,7 +11,8 @@ import re
 import pytest
 
 from tests.hostile.conftest import Connect
-from tests.hostile.kit import CLIENT, PING, STANZAS, Client, Server, error_of
+from tests.hostile.kit import CLIENT, PING, STANZAS, Client, error_of
+from tests.hostile.server import Server
 
 BODY = "<body>x</body>"
 SETTINGS = """

@@ -104,7 +104,7 @@ class LocalHost:
         """Send a stanza on behalf of `stanza.from_`, which is ours, to `stanza.to`."""
         return self._router.route(stanza)
 
-    def receive(self, stanza: Stanza, origin: Session | None) -> Awaitable[Verdict]:
+    def receive(self, stanza: Stanza, origin: Session | None) -> Verdict | Awaitable[Verdict]:
         """Bring a stanza for this host to the end of its way (`core.router.Route`)."""
         return self._receiver.receive(stanza, origin)
 

@@ -16,7 +16,7 @@ from jabberd.core.module import At, Flow, Side
 from jabberd.core.ports import PresenceApi
 from jabberd.core.registry import Registry, run
 from jabberd.core.session import Session, Sessions
-from jabberd.core.verdict import Delivered, Dropped, Handled, Verdict
+from jabberd.core.verdict import VERDICTS, Delivered, Dropped, Handled, Verdict
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
@@ -57,8 +57,10 @@ class Receiver:
         self._respond = respond
         self._trusted = trusted
 
-    def receive(self, stanza: Stanza, origin: Session | None) -> Awaitable[Verdict]:
+    def receive(self, stanza: Stanza, origin: Session | None) -> Verdict | Awaitable[Verdict]:
         """Bring a stanza to the end of its way.
+
+        The verdict is awaitable only where something has to be waited for.
 
         Raises:
             StanzaError: what its sender is to be told.
@@ -73,25 +75,33 @@ class Receiver:
 
     # Messages
 
-    async def _message(self, message: Message, origin: Session | None) -> Verdict:
+    def _message(self, message: Message, origin: Session | None) -> Verdict | Awaitable[Verdict]:
         to = _address(message)
         if not to.local:
             return self._to_host(message)
-        account = to.bare
-        sessions = self._sessions.of(account.text)
+        flow = Flow(Side.RECEIVED, to.bare, origin)
         stations = self._stations.message
-        flow = Flow(Side.RECEIVED, account, origin)
         if stations.screen or stations.stamp:
-            for steps in (stations.screen, stations.stamp):
-                if (outcome := await run(steps, message, flow)) is not None:
-                    return outcome
+            return self._accompanied(message, flow)
+        return self._deliver(message, to, flow)
+
+    async def _accompanied(self, message: Message, flow: Flow) -> Verdict:
+        """A message that handlers look at before it is delivered."""
+        stations = self._stations.message
+        for steps in (stations.screen, stations.stamp):
+            if steps and (outcome := await settle(run(steps, message, flow))) is not None:
+                return outcome
+        return await settle(self._deliver(message, _address(message), flow))
+
+    def _deliver(self, message: Message, to: JID, flow: Flow) -> Verdict | Awaitable[Verdict]:
+        sessions = self._sessions.of(flow.account.text)
         here = delivery.non_negative(sessions)
         if here:
             presence = delivery.Presence.HERE
-        elif sessions or await self._exists(account):
+        elif sessions:
             presence = delivery.absence_of(sessions)
         else:
-            presence = delivery.Presence.UNKNOWN
+            return self._nobody_here(message, to, flow)
         match, target = _match(to, sessions) if to.resource else ((), Target.BARE)
         action = delivery.decide(presence, target, message.kind)
         if action is Action.MOST:
@@ -101,13 +111,24 @@ class Receiver:
         elif action is Action.ALL:
             reached = here
         else:
-            return await self._undelivered(message, flow, presence, action)
+            return self._undelivered(message, flow, presence, action)
         for session in reached:
             session.send(message)
-        if stations.copy:
+        verdict = _delivered(reached)
+        copy = self._stations.message.copy
+        if copy:
             flow.reached = reached
-            await run(stations.copy, message, flow)
-        return _delivered(reached)
+            copied = run(copy, message, flow)
+            if copied is not None and not isinstance(copied, VERDICTS):
+                return _after(copied, verdict)
+        return verdict
+
+    async def _nobody_here(self, message: Message, to: JID, flow: Flow) -> Verdict:
+        absent = delivery.Presence.ABSENT
+        presence = absent if await self._exists(flow.account) else delivery.Presence.UNKNOWN
+        target = Target.NO_MATCH if to.resource else Target.BARE
+        action = delivery.decide(presence, target, message.kind)
+        return await self._undelivered(message, flow, presence, action)
 
     def _to_host(self, message: Message) -> Verdict:
         if message.type == "error":
@@ -125,7 +146,7 @@ class Receiver:
         # what may be stored.
         if action is Action.STORE:
             fallback = self._stations.message.fallback
-            if (outcome := await run(fallback, message, flow)) is not None:
+            if (outcome := await settle(run(fallback, message, flow))) is not None:
                 return outcome
         if action is Action.IGNORE:
             return Dropped(_BY, f"{message.kind}: {delivery.WORDS[presence]}")
@@ -144,7 +165,7 @@ class Receiver:
         stations = self._stations.presence
         flow = Flow(Side.RECEIVED, account, origin)
         for steps in (stations.screen, stations.stamp, stations.deliver):
-            if steps and (outcome := await run(steps, presence, flow)) is not None:
+            if steps and (outcome := await settle(run(steps, presence, flow))) is not None:
                 return outcome
         if presence.type not in {"", "unavailable", "error"}:
             return Dropped(_BY, f"nothing handles presence of type {presence.type!r}")
@@ -212,7 +233,7 @@ class Receiver:
         screen = self._stations.iq.screen
         if screen:
             flow = Flow(Side.RECEIVED, to.bare, origin)
-            if (outcome := await run(screen, iq, flow)) is not None:
+            if (outcome := await settle(run(screen, iq, flow))) is not None:
                 return outcome
         if iq.is_request and not await self._may_ask(session, iq.from_):
             raise StanzaError(Condition.SERVICE_UNAVAILABLE)
@@ -231,6 +252,11 @@ class Receiver:
         except KeyError:
             return True
         return await settle(cast("PresenceApi", presence).may_ask(session, sender))
+
+
+async def _after(work: Awaitable[object], verdict: Verdict) -> Verdict:
+    await work
+    return verdict
 
 
 def _delivered(to: tuple[Session, ...]) -> Delivered:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from jabberd.core.eager import settle
 from jabberd.core.module import (
     AccountEvent,
     At,
@@ -25,12 +26,11 @@ from jabberd.core.module import (
     Side,
 )
 from jabberd.core.session import Session
-from jabberd.core.verdict import Bounced, Delivered, Dropped, Handled, Relayed, Stored
+from jabberd.core.verdict import VERDICTS
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Stanza, qname
 
 S = TypeVar("S", bound=Stanza)
-_VERDICTS = (Delivered, Handled, Stored, Relayed, Bounced, Dropped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +166,27 @@ class Registry:
         return self._accounts.get(event, ())
 
 
-async def run(steps: Sequence[Step], stanza: Stanza, flow: Flow) -> Outcome:
-    """Let the handlers of one phase look at a stanza; the first verdict ends it."""
-    for step in steps:
+def run(steps: Sequence[Step], stanza: Stanza, flow: Flow) -> Outcome | Awaitable[Outcome]:
+    """Let the handlers of one phase look at a stanza; the first verdict ends it.
+
+    The outcome is awaitable only where a handler's is.
+    """
+    for index, step in enumerate(steps):
         if not step.applies(stanza):
             continue
         outcome = step.handle(stanza, flow)
-        if outcome is not None and not isinstance(outcome, _VERDICTS):
-            outcome = await outcome
-        if outcome is not None:
+        if outcome is None:
+            continue
+        if isinstance(outcome, VERDICTS):
             return outcome
+        return _go_on(outcome, steps[index + 1 :], stanza, flow)
     return None
+
+
+async def _go_on(
+    waiting: Awaitable[Outcome], rest: Sequence[Step], stanza: Stanza, flow: Flow
+) -> Outcome:
+    outcome = await waiting
+    if outcome is None:
+        outcome = await settle(run(rest, stanza, flow))
+    return outcome

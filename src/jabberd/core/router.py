@@ -12,7 +12,7 @@ from jabberd.core.eager import start
 from jabberd.core.journal import Journal
 from jabberd.core.sending import Sender
 from jabberd.core.session import Session
-from jabberd.core.verdict import Bounced, Delivered, Dropped, Stored, Verdict
+from jabberd.core.verdict import VERDICTS, Bounced, Delivered, Dropped, Stored, Verdict
 from jabberd.storage.api import StorageError
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.stanza import Iq, Stanza, error_reply
@@ -23,8 +23,10 @@ _log: Final = structlog.get_logger("jabberd.router")
 class Route(Protocol):
     """What answers for a domain: one of our hosts, a component, later other servers."""
 
-    def receive(self, stanza: Stanza, origin: Session | None) -> Awaitable[Verdict]:
+    def receive(self, stanza: Stanza, origin: Session | None) -> Verdict | Awaitable[Verdict]:
         """Bring a stanza for this domain to the end of its way.
+
+        The verdict is awaitable only where something has to be waited for.
 
         Args:
             stanza: with `from_` and, but for IQs to the own account, `to`.
@@ -82,13 +84,46 @@ class Router:
 
         The verdict may have to be waited for; the stanza goes its way in any case.
         """
-        return start(self._submit(stanza, session))
+        try:
+            if isinstance(stanza, Iq):
+                _check_iq(stanza)
+            verdict = self._senders[session.jid.domain].send(stanza, session)
+        except Exception as error:
+            verdict = self._failed(stanza, session, error)
+        if not isinstance(verdict, VERDICTS):
+            return start(self._settled(verdict, stanza, session))
+        return self._ended(verdict, stanza, session)
 
     def route(self, stanza: Stanza) -> Verdict | asyncio.Task[Verdict]:
         """Take a stanza from a component or from the server itself; `from_` must be set."""
-        return start(self._route(stanza))
+        try:
+            if isinstance(stanza, Iq):
+                _check_iq(stanza)
+            verdict = self.forward(stanza, None)
+        except Exception as error:
+            verdict = self._failed(stanza, None, error)
+        if not isinstance(verdict, VERDICTS):
+            return start(self._settled(verdict, stanza, None))
+        return self._ended(verdict, stanza, None)
 
-    def forward(self, stanza: Stanza, origin: Session | None) -> Awaitable[Verdict]:
+    async def _settled(
+        self, coming: Awaitable[Verdict], stanza: Stanza, origin: Session | None
+    ) -> Verdict:
+        try:
+            verdict = await coming
+        except Exception as error:
+            verdict = self._failed(stanza, origin, error)
+        return self._ended(verdict, stanza, origin)
+
+    def _ended(self, verdict: Verdict, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Put the end of a stanza's way into the journal."""
+        owner = origin.jid.bare.text if origin is not None else ""
+        recipient = self._recipient(stanza, verdict)
+        if owner or recipient:
+            self._journal.record(self._now(), stanza, verdict, owner or recipient, recipient)
+        return verdict
+
+    def forward(self, stanza: Stanza, origin: Session | None) -> Verdict | Awaitable[Verdict]:
         """Hand a stanza to whoever answers for its domain.
 
         Raises:
@@ -105,29 +140,6 @@ class Router:
         if route is None:
             raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND, f"{domain} is not served here")
         return route.receive(stanza, origin)
-
-    async def _submit(self, stanza: Stanza, session: Session) -> Verdict:
-        try:
-            if isinstance(stanza, Iq):
-                _check_iq(stanza)
-            verdict = await self._senders[session.jid.domain].send(stanza, session)
-        except Exception as error:
-            verdict = self._failed(stanza, session, error)
-        owner = session.jid.bare.text
-        self._journal.record(self._now(), stanza, verdict, owner, self._recipient(stanza, verdict))
-        return verdict
-
-    async def _route(self, stanza: Stanza) -> Verdict:
-        try:
-            if isinstance(stanza, Iq):
-                _check_iq(stanza)
-            verdict = await self.forward(stanza, None)
-        except Exception as error:
-            verdict = self._failed(stanza, None, error)
-        recipient = self._recipient(stanza, verdict)
-        if recipient:
-            self._journal.record(self._now(), stanza, verdict, recipient)
-        return verdict
 
     def _recipient(self, stanza: Stanza, verdict: Verdict) -> str:
         """The account of ours whose journal the stanza belongs into as well."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from jabberd.core.eager import settle
 from jabberd.core.module import Flow, Side
 from jabberd.core.registry import Registry, run
 from jabberd.core.session import Session
@@ -15,7 +16,7 @@ from jabberd.core.verdict import Verdict
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
-Forward = Callable[[Stanza, Session | None], Awaitable[Verdict]]
+Forward = Callable[[Stanza, Session | None], Verdict | Awaitable[Verdict]]
 
 
 class Sender:
@@ -30,13 +31,14 @@ class Sender:
         self._stations = registry.sent
         self._forward = forward
 
-    def send(self, stanza: Stanza, session: Session) -> Awaitable[Verdict]:
+    def send(self, stanza: Stanza, session: Session) -> Verdict | Awaitable[Verdict]:
         """Bring a client's stanza to the end of its way; `from_` is set already.
+
+        The verdict is awaitable only where something has to be waited for.
 
         Raises:
             StanzaError: what the client is to be told.
         """
-        # Coroutines are handed on, not wrapped: each would cost as much as the work in it.
         if isinstance(stanza, Message):
             return self._message(stanza, session)
         if isinstance(stanza, Presence):
@@ -45,19 +47,24 @@ class Sender:
             return self._iq(stanza, session)
         raise TypeError(f"{type(stanza).__name__} is no stanza")
 
-    async def _message(self, message: Message, session: Session) -> Verdict:
+    def _message(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
         if message.to is None:
             message = message.replace(to=session.jid.bare)
         stations = self._stations.message
         if not (stations.screen or stations.stamp or stations.copy):
-            return await self._forward(message, session)
+            return self._forward(message, session)
+        return self._accompanied(message, session)
+
+    async def _accompanied(self, message: Message, session: Session) -> Verdict:
+        """A message that handlers look at on its way out."""
+        stations = self._stations.message
         flow = Flow(Side.SENT, session.jid.bare, session)
         for steps in (stations.screen, stations.stamp):
-            if steps and (outcome := await run(steps, message, flow)) is not None:
+            if steps and (outcome := await settle(run(steps, message, flow))) is not None:
                 return outcome
-        verdict = await self._forward(message, session)
+        verdict: Verdict = await settle(self._forward(message, session))
         if stations.copy:
-            await run(stations.copy, message, flow)
+            await settle(run(stations.copy, message, flow))
         return verdict
 
     async def _presence(self, presence: Presence, session: Session) -> Verdict:
@@ -72,16 +79,16 @@ class Sender:
         flow = Flow(Side.SENT, account, session)
         stations = self._stations.presence
         for steps in (stations.screen, stations.stamp, stations.deliver):
-            if steps and (outcome := await run(steps, presence, flow)) is not None:
+            if steps and (outcome := await settle(run(steps, presence, flow))) is not None:
                 return outcome
         if presence.to is None:
             raise StanzaError(Condition.BAD_REQUEST, "this type of presence needs an address")
-        return await self._forward(presence, session)
+        return await settle(self._forward(presence, session))
 
     async def _iq(self, iq: Iq, session: Session) -> Verdict:
         screen = self._stations.iq.screen
         if screen and iq.to is not None:
             flow = Flow(Side.SENT, session.jid.bare, session)
-            if (outcome := await run(screen, iq, flow)) is not None:
+            if (outcome := await settle(run(screen, iq, flow))) is not None:
                 return outcome
-        return await self._forward(iq, session)
+        return await settle(self._forward(iq, session))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from jabberd.xmpp.error import StanzaError
 
@@ -96,3 +97,5 @@ class Dropped:
 
 
 Verdict = Delivered | Relayed | Handled | Stored | Bounced | Dropped
+VERDICTS: Final = (Delivered, Handled, Stored, Relayed, Bounced, Dropped)
+"""Tells a verdict from one that has to be waited for, the likely ones first."""
