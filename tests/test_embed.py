@@ -7,6 +7,8 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,10 @@ async def test_the_hosts_of_the_page() -> None:
 
 def test_the_test_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "test_example.py").write_text(examples()[2])
-    words = ["-q", "-p", "jabberd.testing", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    words = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    if not metadata.entry_points(group="pytest11", name="jabberd"):
+        # Run from its source: nothing tells pytest of the fixture.
+        words += ["-p", "jabberd.testing"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, str(tmp_path)],
         capture_output=True,
@@ -65,6 +70,13 @@ def test_the_test_of_the_page(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout
 
 
+async def farewell(wire: Wire) -> tuple[str, bool]:
+    condition = stream_error(await wire.next())
+    end = await wire.ended()
+    await wire.cut()
+    return condition, end.clean
+
+
 @pytest.mark.asyncio
 async def test_it_is_gone_afterwards() -> None:
     async with jabberd.Server() as server:
@@ -74,9 +86,8 @@ async def test_it_is_gone_afterwards() -> None:
         wire = await Wire.connect(*place)
         await wire.open("localhost")
         await wire.features()
-    assert stream_error(await wire.next()) == "system-shutdown"
-    assert (await wire.ended()).clean
-    await wire.cut()
+        told = asyncio.create_task(farewell(wire))
+    assert await told == ("system-shutdown", True)
     assert not data.exists()
     with pytest.raises(ConnectionRefusedError):
         await Wire.connect(*place)
@@ -139,16 +150,24 @@ async def test_no_component_listener() -> None:
             _ = server.component_port
 
 
-def test_the_fixture_without_a_loop(jabberd_server: ServerThread) -> None:
-    assert jabberd_server.add_user("alice", "pw") == "alice@localhost"
-    for port in (jabberd_server.port, jabberd_server.tls_port):
-        with socket.create_connection((jabberd_server.host, port), 5):
+@pytest.fixture
+def thread() -> Iterator[ServerThread]:
+    """What the fixture `jabberd_server` gives, also where the package is not installed."""
+    thread = ServerThread()
+    yield thread
+    thread.close()
+
+
+def test_a_thread_without_a_loop(thread: ServerThread) -> None:
+    assert thread.add_user("alice", "pw") == "alice@localhost"
+    for port in (thread.port, thread.tls_port):
+        with socket.create_connection((thread.host, port), 5):
             pass
 
 
 @pytest.mark.asyncio
-async def test_the_fixture_beside_a_loop(jabberd_server: ServerThread) -> None:
-    jid = await asyncio.to_thread(jabberd_server.add_user, "alice", "pw")
-    async with await Wire.connect(jabberd_server.host, jabberd_server.port) as wire:
+async def test_a_thread_beside_a_loop(thread: ServerThread) -> None:
+    jid = await asyncio.to_thread(thread.add_user, "alice", "pw")
+    async with await Wire.connect(thread.host, thread.port) as wire:
         await wire.login(jid, "pw", "x")
-        await wire.ping(jabberd_server.domain)
+        await wire.ping(thread.domain)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -193,9 +192,6 @@ class Assembly:
             self._listen("c2s_tls", address, self._clients(entrance))
         for address in listen.component:
             self._listen("component", address, lambda: ComponentConnection(self.components))
-        # What was made until now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
 
     def _clients(self, entrance: Entrance) -> Callable[[], Machine]:
         return lambda: ClientConnection(self.door, entrance)

@@ -57,7 +57,7 @@ async def test_they_add_each_other_see_presence_and_chat(
 ) -> None:
     bob = Slix(server, f"{BOB}/slixmpp", "bobspassword")
     await bob.online()
-    await alice.logged("Your status has been set: [o")
+    await alice.logged("Your status has been set: [_>")
     sessions = server.running.assembly.sessions
     await befriend(alice, bob)
 

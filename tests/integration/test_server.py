@@ -169,7 +169,9 @@ async def test_reload(jabberd: Jabberd, start: Callable[..., Server]) -> None:
         assert limits is not None
         assert [child.text for child in limits] == ["20000"]
     # The level of the good one is still in force.
-    assert '"level": "debug"' in server.logged('"level": "debug"')
+    async with await Wire.connect(server.host, server.port) as wire:
+        await wire.open("elsewhere.example")
+    server.logged('"host-unknown".*"level": "debug"')
     # The same by command, which answers itself.
     refused = jabberd.run("reload", "--data", "data")
     assert refused.returncode == 1
