@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import signal
@@ -67,11 +68,12 @@ def add(jabberd: Jabberd, account: str, password: str) -> None:
 def ports_are_free(*ports: int) -> bool:
     for port in ports:
         for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
+            try:
+                with socket.socket(family) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind((host, port))
-                except OSError:
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
                     return False
     return True
 
@@ -169,9 +171,9 @@ async def test_reload(jabberd: Jabberd, start: Callable[..., Server]) -> None:
         assert limits is not None
         assert [child.text for child in limits] == ["20000"]
     # The level of the good one is still in force.
-    async with await Wire.connect(server.host, server.port) as wire:
-        await wire.open("elsewhere.example")
-    server.logged('"host-unknown".*"level": "debug"')
+    async with await log_in(server, "alice@localhost/a", "pw"):
+        jabberd.out("user", "passwd", "alice@localhost", "--data", "data", stdin="new\n")
+    server.logged('"stream closed".*"level": "debug"')
     # The same by command, which answers itself.
     refused = jabberd.run("reload", "--data", "data")
     assert refused.returncode == 1

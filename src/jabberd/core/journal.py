@@ -21,7 +21,7 @@ from jabberd.xmpp.stanza import Message, Stanza
 
 ACCOUNTS: Final = 8192
 """How many accounts are remembered; the one not heard of for longest is forgotten first."""
-ROUTINE: Final = 4096
+ROUTINE: Final = 2048
 """How many routine endings of all accounts together are remembered."""
 _FOLLOWED: Final = 256  # lines that wait for one reader of `follow`
 _FOLLOWERS: Final = 16

@@ -31,6 +31,7 @@ from jabberd.xmpp.sasl.mechanism import Credentials
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, error_reply
 from jabberd.xmpp.stream import events
 from jabberd.xmpp.stream.events import Event
+from jabberd.xmpp.stream.policy import HostPolicy
 from jabberd.xmpp.stream.receiving import ReceivingStream
 
 _log: Final = structlog.get_logger("jabberd.c2s")
@@ -84,7 +85,7 @@ class ClientConnection:
         self._wire = wire
         door = self._door
         self._stream = ReceivingStream(
-            hosts=lambda domain: door.policy(domain, self._entrance, wire),
+            hosts=self._policy,
             channel=channel_of(wire.tls),
             before=door.limits_before,
             after=door.limits_after,
@@ -113,6 +114,9 @@ class ClientConnection:
 
     def drained(self) -> None:
         """The client reads again; nothing waits for that here."""
+
+    def _policy(self, domain: JID) -> HostPolicy | None:
+        return self._door.policy(domain, self._entrance, self._wire) if self._wire else None
 
     # Used by the session
 

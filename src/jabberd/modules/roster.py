@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
+import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from jabberd.core.module import (
     AccountEvent,
@@ -23,7 +23,7 @@ from jabberd.core.module import (
 )
 from jabberd.core.ports import RosterApi, SubscriptionApi
 from jabberd.core.session import Session, Slot
-from jabberd.storage.api import RosterChange, RosterFull, RosterItem, RosterPage
+from jabberd.storage.api import RosterChange, RosterFull, RosterItem, RosterPage, Subscription
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, ErrorType, StanzaError
@@ -36,6 +36,7 @@ INTERESTED: Final = Slot("roster.interested", False)
 
 _CHILDREN: Final = (qname(ns.ROSTER, "query"),)
 _contact: Final = attrgetter("contact")
+_SUBSCRIPTIONS: Final = {value.value: value for value in Subscription}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +52,54 @@ class Options:
     cache: int = 5000
 
 
-@dataclass(slots=True)
 class _Cached:
-    """A roster in memory; `items` is sorted by contact, which is smaller than a dict."""
+    """A roster in memory, packed: it is looked at a few times a day, and there are many.
 
-    version: int
-    items: tuple[RosterItem, ...]
+    As objects, the contacts of an idle session would take more room than the session.
+    """
+
+    __slots__ = ("_packed", "version")
+
+    def __init__(self, version: int, items: Iterable[RosterItem]) -> None:
+        self.version = version
+        self._packed = json.dumps(
+            [_pack(item) for item in sorted(items, key=_contact)], separators=(",", ":")
+        )
+
+    @property
+    def items(self) -> tuple[RosterItem, ...]:
+        """The contacts, as objects that are made now."""
+        return tuple([_unpack(row) for row in json.loads(self._packed)])
 
     def find(self, contact: str) -> RosterItem | None:
-        place = bisect_left(self.items, contact, key=_contact)
-        found = self.items[place] if place < len(self.items) else None
-        return found if found is not None and found.contact == contact else None
+        return next((item for item in self.items if item.contact == contact), None)
 
-    def apply(self, contact: str, change: RosterChange) -> None:
-        start = stop = bisect_left(self.items, contact, key=_contact)
-        if stop < len(self.items) and self.items[stop].contact == contact:
-            stop += 1
-        middle = () if change.after is None else (change.after,)
-        self.items = (*self.items[:start], *middle, *self.items[stop:])
-        self.version = change.version
+    def apply(self, contact: str, change: RosterChange) -> _Cached:
+        """The roster after a change."""
+        items = [item for item in self.items if item.contact != contact]
+        if change.after is not None:
+            items.append(change.after)
+        return _Cached(change.version, items)
+
+
+def _pack(item: RosterItem) -> list[object]:
+    pending = None if item.pending_in is None else item.pending_in.decode()
+    flags = item.ask | item.approved << 1 | item.listed << 2
+    return [item.contact, item.name, item.groups, item.subscription.value, flags, pending]
+
+
+def _unpack(row: Sequence[Any]) -> RosterItem:
+    contact, name, groups, subscription, flags, pending = row
+    return RosterItem(
+        contact,
+        name,
+        tuple(groups),
+        _SUBSCRIPTIONS[subscription],
+        bool(flags & 1),
+        None if pending is None else pending.encode(),
+        bool(flags & 2),
+        bool(flags & 4),
+    )
 
 
 class Rosters:
@@ -117,7 +147,7 @@ class Rosters:
                 raise StanzaError(Condition.RESOURCE_CONSTRAINT, text) from error
             cached = self._cache.get(account.text)
             if cached is not None and change.before != change.after:
-                cached.apply(contact.text, change)
+                self._cache[account.text] = cached.apply(contact.text, change)
             if first is not None:
                 first(change)
             before, after = _shown(change.before), _shown(change.after)
@@ -153,7 +183,7 @@ class Rosters:
             if cached is not None:
                 return cached
             page = await self._host.stores.roster.get(owner)
-            cached = _Cached(page.version, tuple(sorted(page.items, key=_contact)))
+            cached = _Cached(page.version, page.items)
             if self._host.sessions(account):
                 self._cache[owner] = cached
                 if len(self._cache) > self._options.cache:

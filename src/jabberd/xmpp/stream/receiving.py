@@ -35,6 +35,10 @@ from jabberd.xmpp.stream.policy import HostPolicy
 _ATTEMPTS: Final = 5  # RFC 6120 §6.4.5: at least two, at most five
 
 
+_SECURE: Final = Channel(secure=True)
+_PLAIN: Final = Channel(secure=False)
+
+
 class State(Enum):
     """How far the negotiation has come."""
 
@@ -155,7 +159,8 @@ class ReceivingStream(Stream):
         self._ready = True
         self._framer.limits = self._after
         # A session lives for days; what only the negotiation needed does not.
-        self._offer = self._mechanism = self._binding = self._legacy_iq = None
+        self._offer = self._mechanism = self._binding = self._legacy_iq = self._policy = None
+        self._channel = _SECURE if self._channel.secure else _PLAIN
 
     def refuse_bind(self, error: StanzaError) -> list[Event]:
         """Answer `BindWanted` with an error; the peer may ask again (RFC 6120 §7.7)."""
