@@ -70,6 +70,8 @@ class LocalHost:
             self._respond,
             router.is_service,
         )
+        # Handed through, not wrapped: every stanza passes here (`core.router.Route`).
+        self.receive = self._receiver.receive
         router.add(domain.domain, self, self._sender)
 
     def load(self, name: str, module: Module) -> None:
@@ -103,10 +105,6 @@ class LocalHost:
     def route(self, stanza: Stanza) -> Verdict | Awaitable[Verdict]:
         """Send a stanza on behalf of `stanza.from_`, which is ours, to `stanza.to`."""
         return self._router.route(stanza)
-
-    def receive(self, stanza: Stanza, origin: Session | None) -> Verdict | Awaitable[Verdict]:
-        """Bring a stanza for this host to the end of its way (`core.router.Route`)."""
-        return self._receiver.receive(stanza, origin)
 
     def knows(self, account: str) -> bool:
         """Whether an account of this host is online, so that its journal is worth keeping."""

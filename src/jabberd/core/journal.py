@@ -17,12 +17,13 @@ from typing import Final
 from jabberd.core.printable import printable
 from jabberd.core.verdict import Bounced, Dropped, Verdict
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Message, Stanza
+from jabberd.xmpp.stanza import Stanza
 
 ACCOUNTS: Final = 8192
 """How many accounts are remembered; the one not heard of for longest is forgotten first."""
 ROUTINE: Final = 2048
 """How many routine endings of all accounts together are remembered."""
+_FRESH: Final = 64
 _FOLLOWED: Final = 256  # lines that wait for one reader of `follow`
 _FOLLOWERS: Final = 16
 _ID: Final = 128  # characters of an id or a type that are kept: peers choose them
@@ -109,6 +110,7 @@ class Journal:
         self._accounts: OrderedDict[str, deque[_Row]] = OrderedDict()
         self._routine: deque[tuple[str, _Row]] = deque(maxlen=routine)
         self._followers: dict[str, list[_Follower]] = {}
+        self._fresh: list[tuple[float, str, str, str, str, str, Verdict, str, str]] = []
 
     def record(
         self, now: float, stanza: Stanza, verdict: Verdict, owner: str, other: str = ""
@@ -122,25 +124,38 @@ class Journal:
             owner: the account's bare JID as text.
             other: that of the other account; empty or the same where there is none.
         """
-        ending: Verdict | Returned = verdict
-        apart = type(stanza) is Message
-        if type(verdict) is Bounced:
-            ending, apart = Returned(verdict.by, printable(str(verdict.error), 500)), True
-        elif type(verdict) is Dropped:
-            apart = True
         from_, to = stanza.from_, stanza.to
-        row = (
-            now,
-            stanza.tag,
-            stanza.type[:_ID],
-            stanza.id[:_ID],
-            "" if from_ is None else from_.text[:_ADDRESS],
-            "" if to is None else to.text[:_ADDRESS],
-            ending,
+        self._fresh.append(
+            (
+                now,
+                stanza.tag,
+                stanza.type,
+                stanza.id,
+                "" if from_ is None else from_.text,
+                "" if to is None else to.text,
+                verdict,
+                owner,
+                other,
+            )
         )
-        self._keep_row(owner, row, apart)
-        if other and other != owner:
-            self._keep_row(other, row, apart)
+        # At once where an exception would be kept alive, or where somebody is looking.
+        if len(self._fresh) >= _FRESH or type(verdict) is Bounced or self._followers:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        """Put what was recorded lately in its place: many at once, off the path of a stanza."""
+        for now, tag, type_, id_, from_, to, verdict, owner, other in self._fresh:
+            ending: Verdict | Returned = verdict
+            apart = tag == "message"
+            if type(verdict) is Bounced:
+                ending, apart = Returned(verdict.by, printable(str(verdict.error), 500)), True
+            elif type(verdict) is Dropped:
+                apart = True
+            row = (now, tag, type_[:_ID], id_[:_ID], from_[:_ADDRESS], to[:_ADDRESS], ending)
+            self._keep_row(owner, row, apart)
+            if other and other != owner:
+                self._keep_row(other, row, apart)
+        self._fresh.clear()
 
     def _keep_row(self, owner: str, row: _Row, apart: bool) -> None:
         if apart:
@@ -165,6 +180,7 @@ class Journal:
             account: its bare JID.
             to: only what went to or came from this address (or its resources).
         """
+        self._sort_in()
         owner = account.text
         rows = list(self._accounts.get(owner, ()))
         rows += [row for whose, row in self._routine if whose == owner]
@@ -183,6 +199,7 @@ class Journal:
         """
         if sum(map(len, self._followers.values())) >= _FOLLOWERS:
             raise RuntimeError(f"{_FOLLOWERS} readers follow the journal already")
+        self._sort_in()
         follower = _Follower()
         self._followers.setdefault(account.text, []).append(follower)
         try:
@@ -208,6 +225,7 @@ class Journal:
 
     def forget(self, owner: str) -> None:
         """Drop what is remembered of an account that was erased."""
+        self._sort_in()
         self._accounts.pop(owner, None)
         kept = [pair for pair in self._routine if pair[0] != owner]
         self._routine.clear()

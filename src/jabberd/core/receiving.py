@@ -79,29 +79,32 @@ class Receiver:
         to = _address(message)
         if not to.local:
             return self._to_host(message)
-        flow = Flow(Side.RECEIVED, to.bare, origin)
         stations = self._stations.message
         if stations.screen or stations.stamp:
-            return self._accompanied(message, flow)
-        return self._deliver(message, to, flow)
+            return self._accompanied(message, to, origin)
+        return self._deliver(message, to, origin)
 
-    async def _accompanied(self, message: Message, flow: Flow) -> Verdict:
+    async def _accompanied(self, message: Message, to: JID, origin: Session | None) -> Verdict:
         """A message that handlers look at before it is delivered."""
         stations = self._stations.message
+        flow = Flow(Side.RECEIVED, to.bare, origin)
         for steps in (stations.screen, stations.stamp):
             if steps and (outcome := await settle(run(steps, message, flow))) is not None:
                 return outcome
-        return await settle(self._deliver(message, _address(message), flow))
+        return await settle(self._deliver(message, to, origin))
 
-    def _deliver(self, message: Message, to: JID, flow: Flow) -> Verdict | Awaitable[Verdict]:
-        sessions = self._sessions.of(flow.account.text)
+    def _deliver(
+        self, message: Message, to: JID, origin: Session | None
+    ) -> Verdict | Awaitable[Verdict]:
+        account = to.bare
+        sessions = self._sessions.of(account.text)
         here = delivery.non_negative(sessions)
         if here:
             presence = delivery.Presence.HERE
         elif sessions:
             presence = delivery.absence_of(sessions)
         else:
-            return self._nobody_here(message, to, flow)
+            return self._nobody_here(message, to, origin)
         match, target = _match(to, sessions) if to.resource else ((), Target.BARE)
         action = delivery.decide(presence, target, message.kind)
         if action is Action.MOST:
@@ -111,19 +114,21 @@ class Receiver:
         elif action is Action.ALL:
             reached = here
         else:
+            flow = Flow(Side.RECEIVED, account, origin)
             return self._undelivered(message, flow, presence, action)
         for session in reached:
             session.send(message)
         verdict = _delivered(reached)
         copy = self._stations.message.copy
         if copy:
-            flow.reached = reached
+            flow = Flow(Side.RECEIVED, account, origin, reached)
             copied = run(copy, message, flow)
             if copied is not None and not isinstance(copied, VERDICTS):
                 return _after(copied, verdict)
         return verdict
 
-    async def _nobody_here(self, message: Message, to: JID, flow: Flow) -> Verdict:
+    async def _nobody_here(self, message: Message, to: JID, origin: Session | None) -> Verdict:
+        flow = Flow(Side.RECEIVED, to.bare, origin)
         absent = delivery.Presence.ABSENT
         presence = absent if await self._exists(flow.account) else delivery.Presence.UNKNOWN
         target = Target.NO_MATCH if to.resource else Target.BARE

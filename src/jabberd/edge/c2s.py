@@ -52,6 +52,13 @@ class ClientSession(SessionState):
         """Write a stanza to the client."""
         self._connection.write(stanza.to_bytes())
 
+    def send(self, stanza: Stanza, *, ahead: bool = False) -> None:
+        """Write a stanza to the client, unless it is held back."""
+        if self._held is None:  # as nearly always: two calls less
+            self._connection.write(stanza.to_bytes())
+        else:
+            super().send(stanza, ahead=ahead)
+
     def close(self, error: StreamError | None = None) -> None:
         """End the stream, with an error if one is given."""
         self._connection.close(error)

@@ -21,10 +21,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    def now(self) -> float:
-        """Wall-clock time: seconds since 1970-01-01 UTC. May step back."""
-        return time.time()
+    now = staticmethod(time.time)
+    """Wall-clock time: seconds since 1970-01-01 UTC. May step back."""
 
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment. Never steps back."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Seconds since some fixed moment. Never steps back."""

@@ -59,16 +59,16 @@ class Framer:
 
         A fault of the peer ends the list with `Broken`; afterwards everything is ignored.
         """
-        return self._feed(data, single=False)[0]
+        return self._feed(data, False)[0]
 
     def feed_one(self, data: bytes) -> tuple[list[Frame], bytes]:
         """Take bytes up to the end of the next frame, and return the bytes behind it too.
 
         For negotiation, where a frame may begin a new stream or change who reads the bytes.
         """
-        return self._feed(data, single=True)
+        return self._feed(data, True)
 
-    def _feed(self, data: bytes, *, single: bool) -> tuple[list[Frame], bytes]:
+    def _feed(self, data: bytes, single: bool) -> tuple[list[Frame], bytes]:
         frames: list[Frame] = []
         if self._over or not data:
             return frames, b""

@@ -230,6 +230,10 @@ class Scanner:
             namespace, _, local = self.name.rpartition(" ")
             raw = data[begin:stop]
             self.frames.append(Nonza(namespace, local, self.attrs, raw, self.header.scope))
+            if namespace == ns.STREAM and local == "error":
+                # RFC 6120 §4.9.1.1: a stream error ends the stream of whoever sends it.
+                self.done = True
+                raise FrameRead(b"")
         if self.single and stop < len(data):
             raise FrameRead(data[stop:])
 

@@ -69,10 +69,10 @@ class Stream:
                 return [self._fail(too_much)]
             return self._negotiate()
         frames = self._framer.feed(data)
-        for frame in frames:
-            if type(frame) not in _STANZAS:
-                return [event for frame in frames for event in self._flowing(frame)]
-        return frames  # type: ignore[return-value]  # all are stanzas, and stanzas are events
+        # Only the end of a stream has to be looked at here, and it is always the last frame.
+        if frames and type(frames[-1]) not in _STANZAS:
+            return [event for frame in frames for event in self._flowing(frame)]
+        return frames  # type: ignore[return-value]  # what is left are events themselves
 
     def eof(self) -> list[Event]:
         """The peer closed the connection; where it closed its stream first, nothing happens."""
