@@ -23,6 +23,10 @@ from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
 _BY: Final = "delivery"
+# Looking up a member of an Enum takes time that every message would pay.
+_HERE: Final = delivery.Presence.HERE
+_BARE: Final = Target.BARE
+_MOST, _EXACT, _ALL = Action.MOST, Action.EXACT, Action.ALL
 
 
 class Receiver:
@@ -100,18 +104,18 @@ class Receiver:
         sessions = self._sessions.of(account.text)
         here = delivery.non_negative(sessions)
         if here:
-            presence = delivery.Presence.HERE
+            presence = _HERE
         elif sessions:
             presence = delivery.absence_of(sessions)
         else:
             return self._nobody_here(message, to, origin)
-        match, target = _match(to, sessions) if to.resource else ((), Target.BARE)
+        match, target = _match(to, sessions) if to.resource else ((), _BARE)
         action = delivery.decide(presence, target, message.kind)
-        if action is Action.MOST:
+        if action is _MOST:
             reached = delivery.most_available(here)
-        elif action is Action.EXACT:
+        elif action is _EXACT:
             reached = match
-        elif action is Action.ALL:
+        elif action is _ALL:
             reached = here
         else:
             flow = Flow(Side.RECEIVED, account, origin)

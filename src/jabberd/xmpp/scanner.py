@@ -51,8 +51,8 @@ class Scanner:
 
     __slots__ = (
         "_parts", "attrs", "base", "begin", "children", "data", "declarations", "depth",
-        "done", "elements", "end", "frames", "header", "held", "lang", "limits", "name", "parser",
-        "rescanned", "single", "total",
+        "done", "elements", "end", "frames", "header", "held", "kind", "lang", "limits", "name",
+        "parser", "plain", "rescanned", "single", "total",
     )  # fmt: skip
 
     def __init__(self, header: Header) -> None:
@@ -70,6 +70,8 @@ class Scanner:
         self.frames: list[Frame] = []
         self.rescanned = 0
         self.single = False
+        self.kind: type[AnyStanza] | None = None  # of the stanza under way, if it is one
+        self.plain = False  # the stanza under way needs nothing but its address
         self._parts: list[bytes] = []  # held back, not fed to expat yet
         self.held = 0  # bytes in them
         self.parser = make_parser()
@@ -153,9 +155,7 @@ class Scanner:
 
     def _start(self, name: str, attrs: Mapping[str, str]) -> None:
         depth = self.depth = self.depth + 1
-        if depth == 3:
-            self.children.append(name)
-        elif depth == 2:
+        if depth == 2:
             self.name = name
             self.attrs = attrs
             self.children = []
@@ -163,6 +163,15 @@ class Scanner:
             self.begin = self.parser.CurrentByteIndex
             if self.begin != self.end:
                 self._check_between()
+            self.kind = self.header.kinds.get(name)
+            if self.kind is not None and attrs.keys() <= _HEAD_KEYS:
+                # Nothing declared here, nor by the header: then the tag has no prefix either.
+                self.plain = self.header.is_plain and not self.declarations
+                self.elements = 1
+                return
+            self.plain = False
+        elif depth == 3:
+            self.children.append(name)
         elif depth == 1:
             return  # the header, with limits of its own
         limits = self.limits
@@ -170,11 +179,12 @@ class Scanner:
         if (
             depth - 1 > limits.depth
             or self.elements > limits.elements
-            or len(attrs) > limits.attributes
             or len(name) > limits.name_bytes
         ):
             self._refuse(name, attrs)
-        if attrs and not attrs.keys() <= _HEAD_KEYS:
+        if attrs:
+            if len(attrs) > limits.attributes:
+                self._refuse(name, attrs)
             for key in attrs:
                 if len(key) > limits.name_bytes:
                     self._refuse(key, {})
@@ -209,10 +219,13 @@ class Scanner:
             raise FrameRead(b"")  # what follows is nobody's business
         data = self.data
         begin = self.begin - self.base
-        tag = TAG.match(data, begin)
-        if tag is None:  # expat has accepted the tag, so the expression does
-            raise StreamError(StreamCondition.INTERNAL_SERVER_ERROR)
-        inner = tag.end()
+        if self.plain and ">" not in "".join(self.attrs.values()):
+            inner = data.index(b">", begin) + 1
+        else:
+            tag = TAG.match(data, begin)
+            if tag is None:  # expat has accepted the tag, so the expression does
+                raise StreamError(StreamCondition.INTERNAL_SERVER_ERROR)
+            inner = tag.end()
         if data[inner - 2] == 0x2F:  # "/": an empty-element tag has no end tag
             close = stop = inner
         else:
@@ -223,43 +236,33 @@ class Scanner:
         self.end = stop + self.base
         self.declarations = 0
         self.rescanned = 0
-        kind = self.header.kinds.get(self.name)
+        kind = self.kind
         if kind is not None:
-            self.frames.append(self._stanza(kind, tag, data[inner:close], stop))
+            content = data[inner:close]
+            if self.plain and self.header.prefixes[0][0] not in content:
+                found = _addressed(kind, self.attrs, self.lang, tuple(self.children), content, b"")
+            else:
+                found = self._scoped(kind, data[begin:inner], data[begin:stop], content)
+            self.frames.append(found)
         else:
-            namespace, _, local = self.name.rpartition(" ")
-            raw = data[begin:stop]
-            self.frames.append(Nonza(namespace, local, self.attrs, raw, self.header.scope))
-            if namespace == ns.STREAM and local == "error":
-                # RFC 6120 §4.9.1.1: a stream error ends the stream of whoever sends it.
-                self.done = True
-                raise FrameRead(b"")
+            self._nonza(data[begin:stop])
         if self.single and stop < len(data):
             raise FrameRead(data[stop:])
 
-    def _stanza(
-        self, kind: type[AnyStanza], tag: re.Match[bytes], inner: bytes, stop: int
-    ) -> Frame:
+    def _nonza(self, raw: bytes) -> None:
+        namespace, _, local = self.name.rpartition(" ")
+        self.frames.append(Nonza(namespace, local, self.attrs, raw, self.header.scope))
+        if namespace == ns.STREAM and local == "error":
+            # RFC 6120 §4.9.1.1: a stream error ends the stream of whoever sends it.
+            self.done = True
+            raise FrameRead(b"")
+
+    def _scoped(self, kind: type[AnyStanza], start: bytes, raw: bytes, inner: bytes) -> Frame:
+        """A stanza with more in its start tag than an address, or that uses the header's words."""
+        if b":" in start.split(None, 1)[0]:
+            return self._rewritten(kind, raw)
         attrs = self.attrs
         children = tuple(self.children)
-        if b":" in tag[1]:
-            return self._rewritten(kind, tag.string[tag.start() : stop])
-        start = tag[0]
-        header = self.header
-        if (
-            header.is_plain
-            and b"xmlns" not in start
-            and attrs.keys() <= _HEAD_KEYS
-            and header.prefixes[0][0] not in inner
-        ):
-            return _addressed(kind, attrs, self.lang, children, inner, b"")
-        return self._scoped(kind, start, children, inner)
-
-    def _scoped(
-        self, kind: type[AnyStanza], start: bytes, children: tuple[str, ...], inner: bytes
-    ) -> Frame:
-        """A stanza with more in its start tag than an address, or that uses the header's words."""
-        attrs = self.attrs
         extra = b""
         own: frozenset[bytes] = _HEAD
         if b"xmlns" in start or not attrs.keys() <= _HEAD_KEYS:
