@@ -37,8 +37,8 @@ def policy(domain: str = DOMAIN, **changes: Any) -> HostPolicy:
         "starttls": True,
         "tls_required": False,
         "legacy_auth": True,
-        "before_login": list,
-        "after_login": list,
+        "before_login": bytes,
+        "after_login": bytes,
     }
     sasl = offer.Policy(domain, SECRET, ITERATIONS, enabled)
     return HostPolicy(domain=JID("", domain), sasl=sasl, **(values | changes))

@@ -608,7 +608,7 @@ def test_binding_is_a_set() -> None:
 
 
 def test_registration_before_login() -> None:
-    talk = receiving(before_login=lambda: [Element(ns.REGISTER_FEATURE, "register")])
+    talk = receiving(before_login=Element(ns.REGISTER_FEATURE, "register").to_bytes)
     assert "<register xmlns='http://jabber.org/features/iq-register'/>" in talk.say(header())
     iq = "<iq type='get' id='r'><query xmlns='jabber:iq:register'/></iq>"
     assert result_of(talk.say(iq)).type == "result"
@@ -618,7 +618,7 @@ def test_registration_before_login() -> None:
 
 
 def test_features_after_login() -> None:
-    talk = receiving(TLS, after_login=lambda: [Element("urn:xmpp:sm:3", "sm")])
+    talk = receiving(TLS, after_login=Element("urn:xmpp:sm:3", "sm").to_bytes)
     assert "<sm xmlns='urn:xmpp:sm:3'/>" in talk.say(header(), plain(), header())
 
 

@@ -83,6 +83,8 @@ def no_such_key(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, 1)
     if close:
         return f"there is no such key; did you mean {close[0]!r}?"
+    if not known:
+        return "there is no such key; there are no options here"
     return f"there is no such key; known here: {', '.join(sorted(known))}"
 
 

@@ -53,8 +53,9 @@ class Listener:
     """One address to listen on; `"127.0.0.1:5222"` is short for `{ address = "127.0.0.1:5222" }`.
 
     Attributes:
-        address: an IP address and a port, for example "[::]:5222" for every interface; port 0
-            takes a free one.
+        address: an IP address and a port, for example "[::]:5222" for every interface, by
+            IPv4 as well (where a list names an IPv4 address with the same port too, `[::]` is for
+            IPv6); port 0 takes a free one.
         legacy_auth: allow the login of clients from before XMPP 1.0 (XEP-0078), which sends the
             password as it is. Unless given, only where both ends are loopback addresses and
             no PROXY header was used.
@@ -99,6 +100,12 @@ class Listen:
     c2s: tuple[Listener, ...] = (Listener("127.0.0.1:5222"), Listener("[::1]:5222"))
     c2s_tls: tuple[Listener, ...] = (Listener("127.0.0.1:5223"), Listener("[::1]:5223"))
     component: tuple[Listener, ...] = ()
+
+    def __post_init__(self) -> None:
+        # [::] takes what is left of its port, so explicit IPv4 addresses of the port go first.
+        for kind in ("c2s", "c2s_tls", "component"):
+            listeners = sorted(getattr(self, kind), key=lambda listener: listener.host == "::")
+            object.__setattr__(self, kind, tuple(listeners))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from jabberd.core.module import Module
@@ -103,6 +103,9 @@ class LastPresence(Protocol):
 
     async def last(self, account: JID) -> tuple[float, str] | None:
         """Time of the last unavailable presence and its status text; None where unknown."""
+
+    async def last_of(self, accounts: Sequence[JID]) -> Mapping[str, tuple[float, str]]:
+        """The same of many accounts, by their text, in one read; who is unknown is left out."""
 
 
 class AccountsApi(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Protocol
 
 from jabberd.core.host import LocalHost
@@ -25,7 +26,7 @@ from jabberd.xmpp.stream.policy import HostPolicy
 from jabberd.xmpp.stream.receiving import ReceivingStream
 
 Derive = Callable[[bytes, str, bytes, int], Awaitable[bytes]]
-_REGISTER: Final = Element(ns.REGISTER_FEATURE, "register")
+_REGISTER: Final = Element(ns.REGISTER_FEATURE, "register").to_bytes()
 
 
 class Closeable(Protocol):
@@ -69,6 +70,7 @@ class ClientDoor:
         login_seconds: how long a login may take.
         output_bytes: how much may wait for a client that does not read.
         connections: all that are open.
+        features: by domain: what its modules offer after login, serialised.
     """
 
     router: Router
@@ -85,6 +87,7 @@ class ClientDoor:
     login_seconds: float
     output_bytes: int
     connections: set[Closeable] = field(default_factory=set)
+    features: dict[str, bytes] = field(default_factory=dict)
 
     def policy(self, domain: JID, entrance: Entrance, wire: Wire) -> HostPolicy | None:
         """How a host wants to be logged in to on one connection; None: not ours."""
@@ -105,19 +108,23 @@ class ClientDoor:
             after_login=lambda: self._after_login(host),
         )
 
-    def _before_login(self, host: LocalHost, *, local: bool, secure: bool) -> Sequence[Element]:
+    def _before_login(self, host: LocalHost, *, local: bool, secure: bool) -> bytes:
         register = _register_api(host)
         offered = register is not None and register.offered(local, secure)
         limits = _limits_element(self.limits_before)
-        return [_REGISTER, limits] if offered else [limits]
+        return _REGISTER + limits if offered else limits
 
-    def _after_login(self, host: LocalHost) -> Sequence[Element]:
-        made = [
-            feature if isinstance(feature, Element) else feature()
-            for _, module in host.loaded()
-            for feature in module.stream_features
-        ]
-        return [*made, _limits_element(self.limits_after)]
+    def _after_login(self, host: LocalHost) -> bytes:
+        made = self.features.get(host.domain.domain)
+        if made is None:
+            # Modules are loaded once: what they offer does not change.
+            made = b"".join(
+                (feature if isinstance(feature, Element) else feature()).to_bytes()
+                for _, module in host.loaded()
+                for feature in module.stream_features
+            )
+            self.features[host.domain.domain] = made
+        return made + _limits_element(self.limits_after)
 
     async def register(self, stream: ReceivingStream, iq: Iq, wire: Wire) -> Iq:
         """Answer an in-band registration before login (XEP-0077)."""
@@ -144,10 +151,11 @@ def is_loopback(wire: Wire) -> bool:
     return wire.peer.is_loopback and wire.local.is_loopback and not wire.proxied
 
 
-def _limits_element(limits: Limits) -> Element:
+@lru_cache(maxsize=16)
+def _limits_element(limits: Limits) -> bytes:
     # XEP-0478 §2.
     most = Element(ns.LIMITS, "max-bytes", {}, [str(limits.stanza_bytes)])
-    return Element(ns.LIMITS, "limits", {}, [most])
+    return Element(ns.LIMITS, "limits", {}, [most]).to_bytes()
 
 
 def _register_api(host: LocalHost) -> RegisterApi | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,10 +105,13 @@ class Last:
     async def last(self, account: JID) -> tuple[float, str] | None:
         """See `LastPresence.last`."""
         value = await self._host.stores.keyvalue.get(account.text, _SPACE, _KEY)
-        if value is None:
-            return None
-        at, _, status = value.decode().partition(" ")
-        return float(at), status
+        return None if value is None else _read(value)
+
+    async def last_of(self, accounts: Sequence[JID]) -> Mapping[str, tuple[float, str]]:
+        """See `LastPresence.last_of`."""
+        owners = [account.text for account in accounts]
+        values = await self._host.stores.keyvalue.get_many(owners, _SPACE, _KEY)
+        return {owner: _read(value) for owner, value in values.items()}
 
     async def _check(self, account: JID, asker: JID) -> None:
         if not await self._host.require(PresenceApi).may_see(account, asker.bare):
@@ -121,6 +125,11 @@ class Last:
     def _status(self, presence: Presence) -> str:
         element = presence.child(ns.CLIENT, "status")
         return "" if element is None else element.text[: self._options.max_status]
+
+
+def _read(value: bytes) -> tuple[float, str]:
+    at, _, status = value.decode().partition(" ")
+    return float(at), status
 
 
 def _parties(iq: Iq, session: Session | None) -> tuple[JID, JID]:

@@ -20,7 +20,7 @@ from jabberd.core.module import (
 from jabberd.core.ports import LastPresence, PresenceApi, RosterApi
 from jabberd.core.session import Session, Slot
 from jabberd.core.verdict import Dropped, Handled
-from jabberd.storage.api import RosterItem, Subscription
+from jabberd.storage.api import RosterItem, StorageError, Subscription
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.payload.delay import delay
@@ -165,15 +165,36 @@ class Presences:
         for item in items:
             if _sees_us(item):
                 self._tell(presence, JID.parse(item.contact))
+        absent = []
         if initial:
-            for item in items:
-                if _seen_by_us(item):
-                    self._probe(account, JID.parse(item.contact), session)
+            contacts = [JID.parse(item.contact) for item in items if _seen_by_us(item)]
+            for contact in contacts:
+                self._probe(account, contact, session)
+            absent = [contact for contact in contacts if self._offline_here(contact)]
         if initial or willing:
             done = self._host.emit(SessionEvent.AVAILABLE, session)
             if done is not None:
                 await done
+        if absent:
+            await self._last_seen(session, absent)
         return Handled(_BY)
+
+    async def _last_seen(self, session: Session, contacts: Sequence[JID]) -> None:
+        """Tell a new session since when contacts of this host are gone (§4.3.2 rule 3).
+
+        Nobody is asked whether the account may know: both ends of the subscription are ours,
+        and where the account has its end, the contact has the other. One read is for them all.
+        """
+        try:
+            lasts = await self._host.require(LastPresence).last_of(contacts)
+        except (LookupError, StorageError):
+            return  # they look absent all the same
+        for contact in contacts:
+            last = lasts.get(contact.text)
+            # Who has come meanwhile has said so.
+            if last is not None and self._offline_here(contact):
+                gone = Presence(from_=contact, to=session.jid, type="unavailable")
+                session.send(gone.with_child(delay(last[0])))
 
     async def _leave(self, session: Session, presence: Presence) -> Outcome:
         subscribers = await self._subscribers(session)

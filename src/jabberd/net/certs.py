@@ -70,7 +70,7 @@ def make_self_signed(
 
     Raises:
         OSError: a file could not be written.
-        ValueError: there are no names, or one of them can not stand in a certificate.
+        ValueError: there are no names, or one of them cannot stand in a certificate.
     """
     if not names:
         raise ValueError("a certificate needs at least one name")

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
-from .holder import BindError, where
+from .holder import BindError, ours, where
+from .life import endpoint
 from .limits import Admission
 from .owner import PumpOptions
-from .pump import Pump, endpoint
+from .pump import Pump
 from .wire import Endpoint, Machine
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -28,6 +29,7 @@ _RETRY_SOON = 0.05
 """When to try again once one of our own connections has given its descriptor back."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PORT_MOST = 0xFFFF
+_EVERY = "::"
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 300), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4))
 """A silent far end is asked after five minutes, and given up two minutes later."""
 
@@ -45,6 +47,29 @@ class ListenOptions:
     pump: PumpOptions = field(default_factory=PumpOptions)
     proxies: tuple[Network, ...] = ()
     backlog: int = 1024
+
+
+def _listening(address: Endpoint, backlog: int, *, v6_only: bool) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    v6 = ":" in address.host
+    listening = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(listening)
+        if v6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
+        listening.bind(_pair(address))
+        listening.listen(backlog)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def _keep_alive(listening: socket.socket) -> None:
@@ -86,7 +111,8 @@ class Listener:
     """One listening socket; the `Owner` of the pumps that it makes.
 
     Args:
-        address: where to listen.
+        address: where to listen. `[::]` is every address of the machine, IPv4 as well; but where
+            this process listens on the port by IPv4 already, it is every IPv6 address.
         machine: makes what drives a connection, once that is ready (past PROXY header and
             direct TLS).
         options: how connections are treated.
@@ -140,7 +166,7 @@ class Listener:
         """Bind and accept; call it on the running loop.
 
         Raises:
-            BindError: the address can not be had; the message says why.
+            BindError: the address cannot be had; the message says why.
         """
         self._loop = asyncio.get_running_loop()
         self._socket = self._bind()
@@ -219,22 +245,18 @@ class Listener:
     # Accepting
 
     def _bind(self) -> socket.socket:
-        host, port = self._address.host, self._address.port
-        v6 = ":" in host
-        listening = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM)
+        address, backlog = self._address, self._options.backlog
+        every = address.host == _EVERY
         try:
-            listening.setblocking(False)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _keep_alive(listening)
-            if v6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind((host, port))
-            listening.listen(self._options.backlog)
+            try:
+                return _listening(address, backlog, v6_only=not every)
+            except OSError as error:
+                # A stranger's port is not to be had by halves: IPv4 would end at the stranger.
+                if not every or error.errno != errno.EADDRINUSE or not ours(address.port):
+                    raise
+                return _listening(address, backlog, v6_only=True)
         except OSError as error:
-            listening.close()
-            raise BindError(host, port, error) from error
-        return listening
+            raise BindError(address.host, address.port, error) from error
 
     def _accept_more(self) -> None:
         self._retry = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from .wire import Endpoint
+from .wire import Endpoint, plain_host
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _V1_LONGEST = 107
@@ -46,7 +46,7 @@ def parse(data: bytes) -> ProxyHeader | None:
         4 KiB long, so a caller that appends and tries again is bounded.
 
     Raises:
-        ProxyError: these bytes can not become a valid header.
+        ProxyError: these bytes cannot become a valid header.
     """
     start = data[: len(_SIGNATURE)]
     if _SIGNATURE.startswith(start):
@@ -92,7 +92,7 @@ def _endpoint_v1(family: str, host: str, port: str) -> Endpoint:
         raise ProxyError("version 1 header has a bad address") from None
     if "%" in host or not port.isdecimal() or len(port) > 5 or int(port) > 0xFFFF:
         raise ProxyError("version 1 header has a bad address or port")
-    return Endpoint(str(address), int(port))
+    return Endpoint(plain_host(str(address)), int(port))
 
 
 def _parse_v2(data: bytes) -> ProxyHeader | None:
@@ -119,7 +119,7 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
     body = data[16:size]
     ports = body[2 * width : 2 * width + 4]
     return ProxyHeader(
-        Endpoint(str(kind(body[:width])), int.from_bytes(ports[:2], "big")),
-        Endpoint(str(kind(body[width : 2 * width])), int.from_bytes(ports[2:], "big")),
+        Endpoint(plain_host(str(kind(body[:width]))), int.from_bytes(ports[:2], "big")),
+        Endpoint(plain_host(str(kind(body[width : 2 * width]))), int.from_bytes(ports[2:], "big")),
         size,
     )

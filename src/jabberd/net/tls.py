@@ -2,7 +2,7 @@
 
 What OpenSSL does behind this file's back, found by trying: a context that is switched in by SNI
 brings its certificate, ALPN callback and authorities, but neither options nor verify mode; a
-context that was used once can not be changed; what a memory BIO once grew to it keeps.
+context that was used once cannot be changed; what a memory BIO once grew to it keeps.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TlsContexts:
         now: seconds since 1970, for warnings about expiry.
 
     Raises:
-        TlsConfigError: the certificates can not be used.
+        TlsConfigError: the certificates cannot be used.
     """
 
     def __init__(self, config: TlsConfig, *, now: Callable[[], float] = time.time) -> None:
@@ -52,7 +52,7 @@ class TlsContexts:
             The warnings about the new certificates.
 
         Raises:
-            TlsConfigError: the new ones can not be used; the old ones stay.
+            TlsConfigError: the new ones cannot be used; the old ones stay.
         """
         config = config or self._config
         built = _build(config, self._now())

@@ -81,7 +81,7 @@ class TlsProblem(Enum):
 
 
 class TlsConfigError(Exception):
-    """The certificates can not be used; the message says which file and why.
+    """The certificates cannot be used; the message says which file and why.
 
     Attributes:
         problem: the kind of fault.
@@ -123,7 +123,7 @@ def load(host: HostTls, now: float) -> Material:
         now: seconds since 1970, for the warnings about expiry.
 
     Raises:
-        TlsConfigError: they can not be used.
+        TlsConfigError: they cannot be used.
     """
     chain = _certificates(host.certificate, TlsProblem.NO_CERTIFICATE)
     key_path = host.key or host.certificate
@@ -168,7 +168,7 @@ def _read(path: Path) -> bytes:
             return file.read(_FILE_LONGEST)
     except OSError as error:
         raise TlsConfigError(
-            TlsProblem.UNREADABLE, f"{path}: can not be read: {error.strerror}", path
+            TlsProblem.UNREADABLE, f"{path}: cannot be read: {error.strerror}", path
         ) from error
 
 
@@ -189,7 +189,7 @@ def _key(path: Path) -> PrivateKey:
         message = f"{path}: holds no valid PEM private key"
         raise TlsConfigError(TlsProblem.NO_KEY, message, path) from None
     if not isinstance(key, PrivateKey):
-        message = f"{path}: this kind of key can not be used with TLS"
+        message = f"{path}: this kind of key cannot be used with TLS"
         raise TlsConfigError(TlsProblem.NO_KEY, message, path)
     return key
 

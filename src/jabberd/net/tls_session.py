@@ -191,7 +191,7 @@ class TlsSession:
             raise TlsError(reason(error)) from None
 
     def shutdown(self) -> bytes:
-        """Say close_notify; returns the bytes for the wire, empty when it can not be said."""
+        """Say close_notify; returns the bytes for the wire, empty when it cannot be said."""
         try:
             self._connection.shutdown()
         except SSL.Error:
@@ -299,7 +299,7 @@ class TlsSession:
     def exporter(self) -> bytes | None:
         """tls-exporter (RFC 9266): 32 bytes on TLS 1.3; None on older versions.
 
-        TLS 1.2 would need the extended master secret, which pyOpenSSL can not tell us of.
+        TLS 1.2 would need the extended master secret, which pyOpenSSL cannot tell us of.
         """
         if self.version != _TLS_1_3:
             return None

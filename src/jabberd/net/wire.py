@@ -13,7 +13,7 @@ class Endpoint:
     """An IP address and port.
 
     Attributes:
-        host: the address in text, without a zone.
+        host: the address in text; see `plain_host`.
         port: 0 to 65535.
     """
 
@@ -29,6 +29,15 @@ class Endpoint:
     def source(self) -> str:
         """What limits are counted by: the IPv4 address, or the IPv6 /64."""
         return _facts(self.host)[1]
+
+
+def plain_host(host: str) -> str:
+    """An address as text without a zone, and ::ffff:a.b.c.d as a.b.c.d (RFC 4291 §2.5.5.2).
+
+    Who comes by IPv4 to a socket of both kinds has such an address; it is the same far end.
+    """
+    host = host.partition("%")[0]
+    return str(_unmapped(host)) if host.startswith("::ffff:") else host
 
 
 @lru_cache(maxsize=1024)  # asked for several times per login

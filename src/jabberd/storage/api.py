@@ -9,7 +9,7 @@ Back ends: `memory`, `sql` (SQLite and PostgreSQL). One contract suite runs over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -167,6 +167,9 @@ class KeyValue(Protocol):
 
     async def get(self, owner: str, space: str, key: str) -> bytes | None:
         """One value; `space` is the module's own name for its values."""
+
+    async def get_many(self, owners: Sequence[str], space: str, key: str) -> Mapping[str, bytes]:
+        """The values that several owners have under one key; who has none is left out."""
 
     async def put(self, owner: str, space: str, key: str, value: bytes | None) -> None:
         """Set a value, or remove it with None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from jabberd.storage import limits
@@ -98,6 +98,12 @@ class MemoryKeyValue:
         """See `KeyValue.get`."""
         self._door.check(owner, space, key)
         return self._rows.get(owner, {}).get((space, key))
+
+    async def get_many(self, owners: Sequence[str], space: str, key: str) -> Mapping[str, bytes]:
+        """See `KeyValue.get_many`."""
+        self._door.check(*owners, space, key)
+        rows = ((owner, self._rows.get(owner, {}).get((space, key))) for owner in owners)
+        return {owner: value for owner, value in rows if value is not None}
 
     async def put(self, owner: str, space: str, key: str, value: bytes | None) -> None:
         """See `KeyValue.put`."""

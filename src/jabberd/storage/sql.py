@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,11 @@ _ACCOUNT_ERASE = delete(ACCOUNTS).where(_A.owner == bindparam("owner"))
 
 _SPACE = (_K.owner == bindparam("owner"), _K.space == bindparam("space"))
 _VALUE_GET = select(_K.value).where(*_SPACE, _K.key == bindparam("key"))
+_VALUE_GET_MANY = select(_K.owner, _K.value).where(
+    _K.owner.in_(bindparam("owners", expanding=True)),
+    _K.space == bindparam("space"),
+    _K.key == bindparam("key"),
+)
 _VALUE_KEYS = select(_K.key).where(*_SPACE).order_by(_K.key)
 _VALUE_DELETE = delete(KEYVALUE).where(*_SPACE, _K.key == bindparam("key"))
 _VALUE_ERASE = delete(KEYVALUE).where(_K.owner == bindparam("owner"))
@@ -173,6 +178,17 @@ class SqlKeyValue:
         what = {"owner": owner, "space": space, "key": key}
         rows = await self._database.read(_rows, (_VALUE_GET, what))
         return rows[0][0] if rows else None
+
+    async def get_many(self, owners: Sequence[str], space: str, key: str) -> Mapping[str, bytes]:
+        """See `KeyValue.get_many`."""
+        limits.check_text(*owners, space, key)
+        found: dict[str, bytes] = {}
+        for start in range(0, len(owners), _OWNERS_AT_ONCE):
+            some = list(owners[start : start + _OWNERS_AT_ONCE])
+            what = {"owners": some, "space": space, "key": key}
+            rows = await self._database.read(_rows, (_VALUE_GET_MANY, what))
+            found.update((owner, value) for owner, value in rows)
+        return found
 
     async def put(self, owner: str, space: str, key: str, value: bytes | None) -> None:
         """See `KeyValue.put`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from jabberd.xmpp.element import Element, ParseError, parse
 from jabberd.xmpp.error import StreamCondition, StreamError
@@ -52,6 +54,11 @@ class StreamOpened:
     lang: str
 
 
+# An element with nothing but plain text in it. A ">" inside an attribute does not match: no
+# end tag can follow it there.
+_SIMPLE: Final = re.compile(rb"<[^<>&]++>([A-Za-z0-9+/=]*+)</[^<>]++>")
+
+
 class Nonza:
     """A first-level element that is no stanza: `<starttls/>`, `<auth/>`, `<r/>` and the like."""
 
@@ -69,6 +76,12 @@ class Nonza:
     def element(self) -> Element:
         """The element as a tree."""
         return parse_in_scope(self.raw, self.scope)
+
+    @property
+    def text(self) -> str:
+        """The character data directly inside."""
+        simple = _SIMPLE.fullmatch(self.raw)  # as SASL's always are
+        return simple[1].decode() if simple else self.element().text
 
     def __repr__(self) -> str:
         return f"Nonza({self.ns!r}, {self.name!r}, {self.attrs!r})"

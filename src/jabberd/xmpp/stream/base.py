@@ -201,9 +201,6 @@ def read_stream_error(nonza: Nonza) -> StreamError:
     return StreamError(condition, text)
 
 
-def features(children: list[Element], content: str) -> bytes:
+def features(children: bytes) -> bytes:
     """`<stream:features/>`, inside a stream that declares the prefix (RFC 6120 §4.3.2)."""
-    if not children:
-        return b"<stream:features/>"
-    inner = b"".join(child.to_bytes(content) for child in children)
-    return b"<stream:features>%s</stream:features>" % inner
+    return b"<stream:features>%s</stream:features>" % children

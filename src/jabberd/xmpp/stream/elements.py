@@ -49,7 +49,7 @@ def read_data(nonza: Nonza) -> bytes | None:
     Raises:
         SaslError: incorrect-encoding.
     """
-    return decode_base64(nonza.element().text)
+    return decode_base64(nonza.text)
 
 
 def read_failure(nonza: Nonza) -> SaslError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from jabberd.xmpp import ns
@@ -12,6 +13,7 @@ from jabberd.xmpp.error import StreamCondition, StreamError
 from jabberd.xmpp.frames import StreamOpened
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.sasl.offer import Channel, Offer
+from jabberd.xmpp.stream.base import features
 from jabberd.xmpp.stream.policy import HostPolicy
 
 _VERSION: Final = re.compile(r"([0-9]{1,9})\.[0-9]{1,9}")
@@ -69,26 +71,40 @@ def canonical(address: str) -> str:
         return ""
 
 
-def before_login(policy: HostPolicy, channel: Channel, offer: Offer) -> list[Element]:
+def before_login(policy: HostPolicy, channel: Channel, offer: Offer) -> bytes:
     """The stream features of who has not logged in (RFC 6120 §5.4.1, §6.4.1)."""
-    children: list[Element] = []
-    if policy.starttls and not channel.secure:
-        required = [Element(ns.TLS, "required")] if policy.tls_required else []
-        children.append(Element(ns.TLS, "starttls", {}, required))
-        if policy.tls_required:
-            return children
-    if offer.names:
-        names = [Element(ns.SASL, "mechanism", {}, [name]) for name in offer.names]
-        children.append(Element(ns.SASL, "mechanisms", {}, names))
-    if offer.bindings:
-        types = [Element(ns.SASL_CB, "channel-binding", {"type": t}) for t in offer.bindings]
-        children.append(Element(ns.SASL_CB, "sasl-channel-binding", {}, types))
-    if policy.legacy_auth:
-        children.append(Element(ns.AUTH_FEATURE, "auth"))
-    return [*children, *policy.before_login()]
+    starttls = policy.starttls and not channel.secure
+    if starttls and policy.tls_required:
+        return features(_STARTTLS_REQUIRED)
+    login = _login(offer.names, offer.bindings)
+    legacy = _LEGACY if policy.legacy_auth else b""
+    return features((_STARTTLS if starttls else b"") + login + legacy + policy.before_login())
 
 
-def after_login(policy: HostPolicy) -> list[Element]:
+def after_login(policy: HostPolicy) -> bytes:
     """The stream features of who has (RFC 6120 §7.4); the session is a no-op since RFC 6121."""
-    session = Element(ns.SESSION, "session", {}, [Element(ns.SESSION, "optional")])
-    return [Element(ns.BIND, "bind"), session, *policy.after_login()]
+    return features(_BIND + policy.after_login())
+
+
+# Few different ones are ever sent, each of them thousands of times.
+@lru_cache(maxsize=256)
+def _login(mechanisms: tuple[str, ...], bindings: tuple[str, ...]) -> bytes:
+    children: list[Element] = []
+    if mechanisms:
+        names = [Element(ns.SASL, "mechanism", {}, [name]) for name in mechanisms]
+        children.append(Element(ns.SASL, "mechanisms", {}, names))
+    if bindings:
+        types = [Element(ns.SASL_CB, "channel-binding", {"type": name}) for name in bindings]
+        children.append(Element(ns.SASL_CB, "sasl-channel-binding", {}, types))
+    return b"".join(child.to_bytes() for child in children)
+
+
+_STARTTLS: Final = Element(ns.TLS, "starttls").to_bytes()
+_STARTTLS_REQUIRED: Final = Element(
+    ns.TLS, "starttls", {}, [Element(ns.TLS, "required")]
+).to_bytes()
+_LEGACY: Final = Element(ns.AUTH_FEATURE, "auth").to_bytes()
+_BIND: Final = (
+    Element(ns.BIND, "bind").to_bytes()
+    + Element(ns.SESSION, "session", {}, [Element(ns.SESSION, "optional")]).to_bytes()
+)

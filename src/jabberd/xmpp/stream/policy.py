@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from jabberd.xmpp.element import Element
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
 
@@ -20,8 +19,8 @@ class HostPolicy:
         starttls: STARTTLS is offered.
         tls_required: nothing else is possible before TLS.
         legacy_auth: jabber:iq:auth is allowed here, as things stand without TLS (XEP-0078).
-        before_login: further stream features to offer before login, made when they are sent.
-        after_login: further stream features to offer after login, made when they are sent.
+        before_login: further stream features to offer before login, serialised, when asked for.
+        after_login: further stream features to offer after login, serialised, when asked for.
     """
 
     domain: JID
@@ -29,5 +28,5 @@ class HostPolicy:
     starttls: bool
     tls_required: bool
     legacy_auth: bool
-    before_login: Callable[[], Sequence[Element]]
-    after_login: Callable[[], Sequence[Element]]
+    before_login: Callable[[], bytes]
+    after_login: Callable[[], bytes]

@@ -28,7 +28,7 @@ from jabberd.xmpp.sasl.mechanism import Challenge, Credentials, ServerMechanism,
 from jabberd.xmpp.sasl.offer import Channel, Offer
 from jabberd.xmpp.stanza import Iq, Stanza, error_reply, qname
 from jabberd.xmpp.stream import elements, events, legacy, opening
-from jabberd.xmpp.stream.base import Stream, attr, features
+from jabberd.xmpp.stream.base import Stream, attr
 from jabberd.xmpp.stream.events import Event
 from jabberd.xmpp.stream.policy import HostPolicy
 
@@ -254,12 +254,12 @@ class ReceivingStream(Stream):
     def _offer_features(self) -> None:
         if self._account is not None:
             self._state = State.BIND
-            children = opening.after_login(self.policy)
+            offered = opening.after_login(self.policy)
         else:
             self._state = State.FEATURES
             self._offer = Offer(self.policy.sasl, self._channel)
-            children = opening.before_login(self.policy, self._channel, self._offer)
-        self._output.append(features(children, self._content))
+            offered = opening.before_login(self.policy, self._channel, self._offer)
+        self._output.append(offered)
 
     # STARTTLS
 
