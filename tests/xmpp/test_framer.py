@@ -485,3 +485,43 @@ def test_a_large_stanza_in_packets_is_no_attack() -> None:
     data = HEADER + message * 2
     frames = frames_of([data[at : at + 1_400] for at in range(0, len(data), 1_400)], limits)
     assert [type(frame) for frame in frames] == [StreamOpened, Message, Message]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client' to='a'>",
+        b"<?xml version='1.0'?>\n<stream:stream xmlns='jabber:client' version='1.0'"
+        b" xmlns:stream='http://etherx.jabber.org/streams' xmlns:x='urn:x' xml:lang='de'>",
+        b"<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client' to='a>b'>",
+        b"<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client'/>",
+        b"<s:stream xmlns:s='urn:no' xmlns='jabber:client'>",
+        b"<?xml version='1.0'?>",
+    ],
+)
+def test_a_header_means_the_same_every_time(header: bytes) -> None:
+    pool = Pool()
+    body = b"<message to='b@c' type='chat'><x:y/><body>1 > 0</body></message><iq id='1'/>"
+    first = [repr(frame) for frame in Framer(ROOMY, pool).feed(header + body)]
+    assert [repr(frame) for frame in Framer(ROOMY, pool).feed(header + body)] == first
+    again = Framer(ROOMY, pool)
+    byte_by_byte = [
+        repr(f) for i in range(len(header + body)) for f in again.feed((header + body)[i : i + 1])
+    ]
+    assert byte_by_byte == first
+
+
+def test_few_headers_are_remembered() -> None:
+    pool = Pool()
+    for number in range(2000):
+        Framer(ROOMY, pool).feed(
+            b"<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client'"
+            b" to='host%d'>" % number
+        )
+    long = b"x" * 5000
+    Framer(ROOMY, pool).feed(
+        b"<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client' to='%s'>"
+        % long
+    )
+    assert 0 < len(pool.openings) <= scanner._OPENINGS
+    assert max(map(len, pool.openings)) <= scanner._LONGEST_OPENING

@@ -182,8 +182,10 @@ class Presences:
     async def _last_seen(self, session: Session, contacts: Sequence[JID]) -> None:
         """Tell a new session since when contacts of this host are gone (§4.3.2 rule 3).
 
-        Nobody is asked whether the account may know: both ends of the subscription are ours,
-        and where the account has its end, the contact has the other. One read is for them all.
+        No probe is routed to them, which would read each contact's roster: both ends of the
+        subscription are ours, and where the account has its end, the contact has the other. One
+        read is for them all, after everything that does not wait for it. Of whom no time is
+        known, nothing is said.
         """
         try:
             lasts = await self._host.require(LastPresence).last_of(contacts)

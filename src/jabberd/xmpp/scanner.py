@@ -19,7 +19,15 @@ from xml.parsers import expat
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element, escape_text
 from jabberd.xmpp.error import StreamCondition, StreamError
-from jabberd.xmpp.frames import BadAddress, Frame, Limits, Nonza, StreamEnd, parse_in_scope
+from jabberd.xmpp.frames import (
+    BadAddress,
+    Frame,
+    Limits,
+    Nonza,
+    StreamEnd,
+    StreamOpened,
+    parse_in_scope,
+)
 from jabberd.xmpp.header import Header
 from jabberd.xmpp.jid import InvalidJID, parse_jid
 from jabberd.xmpp.parser import from_expat, make_parser
@@ -44,6 +52,8 @@ _RESCAN_FACTOR: Final = 256
 _RECYCLE_AFTER: Final = 4 * 1024 * 1024
 _POOL_HEADERS: Final = 16
 _POOL_DEPTH: Final = 8
+_OPENINGS: Final = 256  # stream headers whose meaning is kept
+_LONGEST_OPENING: Final = 512
 
 
 class Scanner:
@@ -349,6 +359,7 @@ class Pool:
     def __init__(self) -> None:
         self._headers: dict[bytes, Header] = {}
         self._idle: dict[Header, list[Scanner]] = {}
+        self.openings: dict[bytes, tuple[StreamOpened, Header]] = {}
 
     def header(self, tag: bytes, content: str, declared: Mapping[str, str]) -> Header:
         """The header with these declarations, the same one for all streams that have it."""
@@ -362,6 +373,14 @@ class Pool:
         self._headers[header.start] = header
         self._idle[header] = []
         return header
+
+    def remember(self, data: bytes, rest: int, opened: StreamOpened, header: Header) -> None:
+        """Keep what a stream header meant; `rest` is the length of what follows it in `data`."""
+        start = data[: len(data) - rest]
+        if len(start) <= _LONGEST_OPENING and not start.endswith(b"/>"):
+            if len(self.openings) >= _OPENINGS:
+                self.openings.pop(next(iter(self.openings)))
+            self.openings[start] = (opened, header)
 
     def take(self, header: Header) -> Scanner:
         """A scanner inside a stream of this header."""
