@@ -140,6 +140,7 @@ class Assembly:
             stores=stores,
             derive=deriver.derive,
             attempts=Attempts(allowed=config.limits.login_attempts),
+            sources=Attempts(allowed=config.limits.login_attempts_per_address),
             clock=clock,
             token=token,
             limits_before=before,

@@ -491,8 +491,10 @@ def test_a_large_stanza_in_packets_is_no_attack() -> None:
     "header",
     [
         b"<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client' to='a'>",
-        b"<?xml version='1.0'?>\n<stream:stream xmlns='jabber:client' version='1.0'"
-        b" xmlns:stream='http://etherx.jabber.org/streams' xmlns:x='urn:x' xml:lang='de'>",
+        (
+            b"<?xml version='1.0'?>\n<stream:stream xmlns='jabber:client' version='1.0'"
+            b" xmlns:stream='http://etherx.jabber.org/streams' xmlns:x='urn:x' xml:lang='de'>"
+        ),
         b"<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client' to='a>b'>",
         b"<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client'/>",
         b"<s:stream xmlns:s='urn:no' xmlns='jabber:client'>",

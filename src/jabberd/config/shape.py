@@ -117,6 +117,8 @@ class Limits:
         connections_per_address: open connections per IPv4 address or IPv6 /64.
         login_seconds: how long a connection may take to log in.
         login_attempts: failed logins per account and address, before they have to wait.
+        login_attempts_per_address: failed logins per IPv4 address or IPv6 /64, whatever the
+            account, before they have to wait.
         stanza_bytes_before_login: size of one element of a stream that has not logged in yet.
         stanza_bytes: size of one element of a stream; advertised (XEP-0478).
         depth: how deep elements may be nested in a stanza.
@@ -134,6 +136,7 @@ class Limits:
     connections_per_address: Positive = 200
     login_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
     login_attempts: Positive = 5
+    login_attempts_per_address: Positive = 50
     stanza_bytes_before_login: Annotated[int, Field(ge=4096)] = 10_000
     stanza_bytes: Annotated[int, Field(ge=10_000)] = 262_144
     depth: Annotated[int, Field(ge=8, le=1000)] = 64

@@ -25,6 +25,7 @@ from jabberd.xmpp.stanza import Iq, Stanza, read_error
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.host")
 _ASKING: Final = 10_000  # requests of the server's own that wait for their answers
+_KNOWN: Final = 4_096  # accounts without a session that the journal is kept for
 _WORKS: Final = 1_000  # works beside the streams
 
 
@@ -60,6 +61,7 @@ class LocalHost:
         self._router = router
         self._asking: dict[str, tuple[JID, asyncio.Future[Iq]]] = {}
         self._works: dict[asyncio.Task[None], None] = {}
+        self._known: dict[str, None] = {}
         self._sender = Sender(self.registry, router.forward)
         self._receiver = Receiver(
             domain,
@@ -107,8 +109,11 @@ class LocalHost:
         return self._router.route(stanza)
 
     def knows(self, account: str) -> bool:
-        """Whether an account of this host is online, so that its journal is worth keeping."""
-        return bool(self._sessions.of(account))
+        """Whether this is an account: it is online, or was asked for lately and is there.
+
+        The journal keeps what happens on the way to it; made-up addresses must not fill it.
+        """
+        return account in self._known or bool(self._sessions.of(account))
 
     async def ask(self, iq: Iq, wait: float = 30.0) -> Iq:
         """Send a request from this host itself and wait for its answer.
@@ -153,7 +158,12 @@ class LocalHost:
             self._router.route(answer)
 
     async def _exists(self, account: JID) -> bool:
-        return await self.stores.accounts.get(account.text) is not None
+        if await self.stores.accounts.get(account.text) is None:
+            return False
+        self._known[account.text] = None
+        if len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
+        return True
 
     def bind(self, session: Session) -> Awaitable[None] | None:
         """Take a new session in; its full JID must be free."""
@@ -187,6 +197,7 @@ class LocalHost:
 
     async def emit_account(self, event: AccountEvent, account: JID) -> None:
         """Tell the handlers of this moment in an account's life."""
+        self._known.pop(account.text, None)
         await _tell(self.registry.on_account(event), account, event.value)
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -150,7 +150,7 @@ class Receiver:
         if presence is delivery.Presence.UNKNOWN:
             if action is Action.IGNORE:
                 return Dropped(_BY, f"{message.kind} for an account that does not exist")
-            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+            raise _unavailable("no such account")
         # Modules may keep what the table would have returned or ignored; most look only at
         # what may be stored.
         if action is Action.STORE:
@@ -159,7 +159,7 @@ class Receiver:
                 return outcome
         if action is Action.IGNORE:
             return Dropped(_BY, f"{message.kind}: {delivery.WORDS[presence]}")
-        raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+        raise _unavailable(f"{message.kind}: {delivery.WORDS[presence]}")
 
     # Presence
 
@@ -215,9 +215,11 @@ class Receiver:
         if found is None:
             raise self._unknown(iq, at)
         module, handle = found
-        reply = handle(iq, origin)
-        if isinstance(reply, Awaitable):
-            reply = await reply
+        try:
+            reply = await settle(handle(iq, origin))
+        except StanzaError as error:
+            error.by = error.by or module
+            raise
         answer = iq.result()
         if isinstance(reply, Element):
             answer = iq.result(reply)
@@ -237,7 +239,7 @@ class Receiver:
         session = self._sessions.find(to) if to.local else None
         if session is None:
             if iq.is_request:
-                raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+                raise _unavailable("no such resource")
             return Dropped(_BY, "the resource that asked is gone")
         screen = self._stations.iq.screen
         if screen:
@@ -245,7 +247,7 @@ class Receiver:
             if (outcome := await settle(run(screen, iq, flow))) is not None:
                 return outcome
         if iq.is_request and not await self._may_ask(session, iq.from_):
-            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+            raise _unavailable("RFC 6121 §8.5.3.1: the sender may not see the presence")
         session.send(iq)
         return Delivered((session.jid.text,))
 
@@ -261,6 +263,13 @@ class Receiver:
         except KeyError:
             return True
         return await settle(cast("PresenceApi", presence).may_ask(session, sender))
+
+
+def _unavailable(why: str) -> StanzaError:
+    # The reason is for the journal alone: the sender must not learn who exists or is here.
+    error = StanzaError(Condition.SERVICE_UNAVAILABLE)
+    error.by = f"{_BY} ({why})"
+    return error
 
 
 async def _after(work: Awaitable[object], verdict: Verdict) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from jabberd.core.eager import settle
@@ -26,7 +26,8 @@ from jabberd.core.module import (
     Side,
 )
 from jabberd.core.session import Session
-from jabberd.core.verdict import VERDICTS
+from jabberd.core.verdict import VERDICTS, Dropped, Handled, Stored, Verdict
+from jabberd.xmpp.error import StanzaError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Stanza, qname
 
@@ -39,15 +40,22 @@ class Step:
 
     Attributes:
         module: whose it is.
+        phase: its name.
         handle: what to call.
         wants: names of child elements (`qname`), one of which must be there; empty: any.
         types: the presence types it wants; empty: any.
     """
 
     module: str
+    phase: str
     handle: Callable[[Any, Flow], Outcome | Awaitable[Outcome]]
     wants: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """Who decides here, for people."""
+        return f"{self.module} in phase {self.phase}"
 
     def applies(self, stanza: Stanza) -> bool:
         """Whether the handler wants to see this stanza."""
@@ -147,11 +155,14 @@ class Registry:
         side = self.sent if handler.side is Side.SENT else self.received
         if isinstance(handler, OnMessage):
             wants = frozenset(qname(*want) for want in handler.wants)
-            side.message.add(handler.phase, Step(name, handler.handle, wants=wants))
+            side.message.add(
+                handler.phase, Step(name, handler.phase.value, handler.handle, wants=wants)
+            )
         elif isinstance(handler, OnPresence):
-            side.presence.add(handler.phase, Step(name, handler.handle, types=handler.types))
+            step = Step(name, handler.phase.value, handler.handle, types=handler.types)
+            side.presence.add(handler.phase, step)
         else:
-            side.iq.add(Phase.SCREEN, Step(name, handler.handle))
+            side.iq.add(Phase.SCREEN, Step(name, Phase.SCREEN.value, handler.handle))
 
     def request(self, iq: Iq, at: At) -> tuple[str, IqHandler] | None:
         """The module that answers this request, and its handler."""
@@ -174,19 +185,34 @@ def run(steps: Sequence[Step], stanza: Stanza, flow: Flow) -> Outcome | Awaitabl
     for index, step in enumerate(steps):
         if not step.applies(stanza):
             continue
-        outcome = step.handle(stanza, flow)
+        try:
+            outcome = step.handle(stanza, flow)
+        except StanzaError as error:
+            error.by = error.by or step.name
+            raise
         if outcome is None:
             continue
         if isinstance(outcome, VERDICTS):
-            return outcome
-        return _go_on(outcome, steps[index + 1 :], stanza, flow)
+            return _signed(outcome, step)
+        return _go_on(outcome, step, steps[index + 1 :], stanza, flow)
     return None
 
 
 async def _go_on(
-    waiting: Awaitable[Outcome], rest: Sequence[Step], stanza: Stanza, flow: Flow
+    waiting: Awaitable[Outcome], step: Step, rest: Sequence[Step], stanza: Stanza, flow: Flow
 ) -> Outcome:
-    outcome = await waiting
+    try:
+        outcome = await waiting
+    except StanzaError as error:
+        error.by = error.by or step.name
+        raise
     if outcome is None:
-        outcome = await settle(run(rest, stanza, flow))
-    return outcome
+        return await settle(run(rest, stanza, flow))
+    return _signed(outcome, step)
+
+
+def _signed(verdict: Verdict, step: Step) -> Verdict:
+    """The verdict with the phase in which its handler was asked, for `jabberd trace`."""
+    if isinstance(verdict, Handled | Stored | Dropped) and not verdict.phase:
+        return replace(verdict, phase=step.phase)
+    return verdict

@@ -168,7 +168,7 @@ class Router:
             origin.send(reply)
         elif stanza.from_ is not None:
             self.route(reply)
-        return Bounced("router", error)
+        return Bounced(error.by or "router", error)
 
 
 def _check_iq(iq: Iq) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from jabberd.xmpp.error import StanzaError
+
+
+def _in(phase: str) -> str:
+    return f" in phase {phase}" if phase else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,14 @@ class Handled:
 
     Attributes:
         by: the module that answered or acted.
+        phase: in which phase, where a handler decided.
     """
 
     by: str
+    phase: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"handled by {self.by}"
+        return f"handled by {self.by}{_in(self.phase)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +62,14 @@ class Stored:
 
     Attributes:
         by: the module that keeps it.
+        phase: in which phase, where a handler decided.
     """
 
     by: str
+    phase: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"stored by {self.by}"
+        return f"stored by {self.by}{_in(self.phase)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Bounced:
     """Returned to its sender with an error.
 
     Attributes:
-        by: the module or table that decided, and the phase where there is one.
+        by: the module or table that decided, and the phase where a handler did.
         error: what the sender was told.
     """
 
@@ -85,15 +93,17 @@ class Dropped:
     """Discarded without an answer, because a rule says so.
 
     Attributes:
-        by: the module or table that decided, and the phase where there is one.
+        by: the module or table that decided.
         why: the rule, in plain words.
+        phase: in which phase, where a handler decided.
     """
 
     by: str
     why: str
+    phase: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"dropped by {self.by}: {self.why}"
+        return f"dropped by {self.by}{_in(self.phase)}: {self.why}"
 
 
 Verdict = Delivered | Relayed | Handled | Stored | Bounced | Dropped

@@ -240,8 +240,7 @@ class ClientConnection:
         stream = self._stream
         if stream is None:
             return
-        key = (wanted.account.text, self._source())
-        seconds = self._door.attempts.blocked(key, self._door.clock.monotonic())
+        seconds = self._door.blocked(wanted.account, self._source())
         if seconds > 0:
             text = f"too many failed logins: try again in {int(seconds) + 1} seconds"
             error = SaslError(SaslCondition.TEMPORARY_AUTH_FAILURE, text)
@@ -282,8 +281,7 @@ class ClientConnection:
     def _refused(self, event: events.AuthenticationFailed) -> None:
         if event.account is not None:
             if event.error.condition is SaslCondition.NOT_AUTHORIZED:
-                key = (event.account.text, self._source())
-                self._door.attempts.failed(key, self._door.clock.monotonic())
+                self._door.failed(event.account, self._source())
             account = event.account.text
         else:
             account = ""

@@ -63,6 +63,7 @@ class ClientDoor:
         stores: durable state.
         derive: PBKDF2, off the loop.
         attempts: failed logins by account and source.
+        sources: failed logins by source alone.
         clock: the time.
         token: makes unpredictable strings.
         limits_before: of a stream before login.
@@ -80,6 +81,7 @@ class ClientDoor:
     stores: Stores
     derive: Derive
     attempts: Attempts
+    sources: Attempts
     clock: Clock
     token: Callable[[], str]
     limits_before: Limits
@@ -132,6 +134,19 @@ class ClientDoor:
         if api is None:
             return error_reply(iq, StanzaError(Condition.SERVICE_UNAVAILABLE))
         return await api.before_login(iq, wire.peer.host, is_loopback(wire), stream.is_secure)
+
+    def blocked(self, account: JID, source: str) -> float:
+        """Seconds until somebody at this address may try to log in to this account again."""
+        now = self.clock.monotonic()
+        return max(
+            self.attempts.blocked((account.text, source), now), self.sources.blocked(source, now)
+        )
+
+    def failed(self, account: JID, source: str) -> None:
+        """Count a login with wrong credentials."""
+        now = self.clock.monotonic()
+        self.attempts.failed((account.text, source), now)
+        self.sources.failed(source, now)
 
     def drop(self, session: Session, error: StreamError) -> Awaitable[None] | None:
         """End a session now; awaitable until everybody has been told."""

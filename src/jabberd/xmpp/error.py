@@ -156,7 +156,12 @@ class StanzaError(RemoteError):
         text: plain words for a person, in English.
         type_: what the sender may do; the condition's usual type unless given.
         app: an application-specific condition element, if any (RFC 6120 §8.3.4).
+
+    Attributes:
+        by: which part of the server decided it, for people who ask why; empty if not known.
     """
+
+    by = ""
 
     def __init__(
         self,
