@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from jabberd.core.module import (
+    AccountEvent,
     At,
     Flow,
     Host,
     IqGet,
     Module,
+    OnAccount,
     OnIq,
     OnPresence,
     OnSession,
@@ -35,6 +38,7 @@ LEFT: Final[Slot[tuple[float, str] | None]] = Slot("last.left", None)
 
 _SPACE: Final = "last"
 _KEY: Final = "presence"
+_TOGETHER: Final = 0.05  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,10 @@ class Last:
         self._host = host
         self._options = options
         self._started = host.now()
+        # What is to be written, and what is being written just now.
+        self._waiting: dict[str, bytes] = {}
+        self._writing: dict[str, bytes] = {}
+        self._at_work = False
 
     def uptime(self, _iq: Iq, _session: Session | None) -> Reply:
         """How long this host has been running."""
@@ -93,25 +101,46 @@ class Last:
             flow.origin.set(LEFT, left)
         return None
 
-    async def closed(self, session: Session) -> None:
+    def closed(self, session: Session) -> None:
         """Keep the last words of an account whose last session ended."""
         account = session.jid.bare
         if self._host.sessions(account):
             return
         at, status = session.get(LEFT) or (self._host.now(), "")
-        value = f"{at:.3f} {status}".encode()
-        await self._host.stores.keyvalue.put(account.text, _SPACE, _KEY, value)
+        self._waiting[account.text] = f"{at:.3f} {status}".encode()
+        if not self._at_work:
+            self._at_work = True
+            self._host.spawn("last activity", self._write())
+
+    async def _write(self) -> None:
+        """Write what waits: those who leave at about the same time share one commit."""
+        put = self._host.stores.keyvalue.put
+        try:
+            while self._waiting:
+                await asyncio.sleep(_TOGETHER)
+                self._writing, self._waiting = self._waiting, {}
+                writes = (put(own, _SPACE, _KEY, said) for own, said in self._writing.items())
+                await asyncio.gather(*writes)
+        finally:
+            self._writing, self._at_work = {}, False
+
+    def deleting(self, account: JID) -> None:
+        """Write nothing about an account that is about to be erased."""
+        self._waiting.pop(account.text, None)
 
     async def last(self, account: JID) -> tuple[float, str] | None:
         """See `LastPresence.last`."""
-        value = await self._host.stores.keyvalue.get(account.text, _SPACE, _KEY)
+        value = self._waiting.get(account.text) or self._writing.get(account.text)
+        if value is None:
+            value = await self._host.stores.keyvalue.get(account.text, _SPACE, _KEY)
         return None if value is None else _read(value)
 
     async def last_of(self, accounts: Sequence[JID]) -> Mapping[str, tuple[float, str]]:
         """See `LastPresence.last_of`."""
         owners = [account.text for account in accounts]
         values = await self._host.stores.keyvalue.get_many(owners, _SPACE, _KEY)
-        return {owner: _read(value) for owner, value in values.items()}
+        known = {**values, **self._writing, **self._waiting}
+        return {owner: _read(known[owner]) for owner in owners if owner in known}
 
     async def _check(self, account: JID, asker: JID) -> None:
         if not await self._host.require(PresenceApi).may_see(account, asker.bare):
@@ -153,6 +182,7 @@ def load(host: Host, options: Options) -> Module:
             OnIq(Side.RECEIVED, last.screen),
             OnPresence(Side.SENT, Phase.STAMP, frozenset({"", "unavailable"}), last.said),
             OnSession(SessionEvent.CLOSED, last.closed),
+            OnAccount(AccountEvent.DELETING, last.deleting),
         ],
         provides={LastPresence: last},
     )
