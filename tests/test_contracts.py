@@ -24,8 +24,9 @@ STRANGERS: Final = "Modules are strangers to each other"
 NO_ROOT: Final = "Nobody imports the package root"
 
 IMPURE: Final = (
-    "asyncio", "logging", "random", "secrets", "select", "selectors", "socket", "ssl",
-    "threading", "time", "structlog", "OpenSSL", "uvloop",
+    "asyncio", "concurrent", "http", "logging", "multiprocessing", "os", "random", "secrets",
+    "select", "selectors", "socket", "ssl", "subprocess", "threading", "time", "urllib", "uuid",
+    "structlog", "OpenSSL", "uvloop",
 )  # fmt: skip
 
 
@@ -123,6 +124,17 @@ def test_one_import_breaks_its_contract(copy: Path, offence: Offence) -> None:
     assert offence.contract in broken, said
     module = "jabberd." + offence.file.removesuffix(".py").replace("/", ".")
     assert f"{module} -> " in said
+
+
+@pytest.mark.parametrize("file", ["newcomer.py", "newcomer/__init__.py"])
+def test_what_is_new_at_the_top_has_to_be_put_on_a_floor(copy: Path, file: str) -> None:
+    path = copy / "src" / "jabberd" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('"""It imports nothing, and nobody imports it."""\n', encoding="utf-8")
+    code, _, said = check(copy)
+    assert code == 1, said
+    assert FLOORS in said
+    assert "jabberd.newcomer" in said
 
 
 def test_the_language_imports_nothing_impure(copy: Path) -> None:

@@ -67,9 +67,8 @@ def test_the_configuration_loads(tmp_path: Path) -> None:
     config = load(file, environ={})
     assert config.data == tmp_path / "data"
     assert list(config.host) == ["example.org"]
-    assert [one.port for one in (*config.listen.c2s, *config.listen.c2s_tls)] == [5222] * 2 + [
-        5223
-    ] * 2
+    assert [one.address for one in config.listen.c2s] == ["[::]:5222"]
+    assert [one.address for one in config.listen.c2s_tls] == ["[::]:5223"]
     modules = {one.name: one.options for one in config.host["example.org"].modules}
     assert modules["offline"].keep == 500
     assert "version" not in modules

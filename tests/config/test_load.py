@@ -121,9 +121,9 @@ def test_a_whole_file(tmp_path: Path) -> None:
         """.replace("Example.ORG", "example.org"),
     )
     assert loaded.data == tmp_path / "data"
-    assert loaded.listen.c2s == (
-        Listener("[::]:5222"),
+    assert loaded.listen.c2s == (  # `[::]` takes what others leave of its port
         Listener("192.0.2.1:5222", legacy_auth=True, proxy=("10.0.0.0/8",)),
+        Listener("[::]:5222"),
     )
     assert loaded.listen.c2s_tls == ()
     assert loaded.limits.login_seconds == 30
@@ -252,6 +252,10 @@ def test_a_module_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("[host.'a b']", 'jabberd.toml:1: host."a b": expected a domain name'),
         ("[host.'A.example']\n[host.'a.example']", "this is the same as 'a.example'"),
         ("[host]", "expected at least one host"),
+        (
+            "[host.a.modules]\nping = { often = true }",
+            "host.a.modules.ping.often: there is no such key; there are no options here",
+        ),
         ("storage = 'mysql://x'", 'storage is "sqlite:", "memory:" or a "postgresql://" URL'),
         ("[host.a]\nkey = 'k.pem'", "jabberd.toml:1: host.a: key without certificate"),
         ("[host.a]\nmechanisms = []", "nobody could log in"),

@@ -77,6 +77,19 @@ async def test_only_the_last_session_counts(im: World) -> None:
     assert await api.last(JID.parse(BOB)) == (START + 5, "")
 
 
+async def test_many_at_once(im: World) -> None:
+    api = im.host.require(LastPresence)
+    for name in ("bob/desk", "carol/desk"):
+        await im.leaves(await im.login(name))
+        im.clock.pass_(5)
+    everybody = [JID.parse(f"{name}@example.com") for name in ("alice", "bob", "carol")]
+    assert await api.last_of(everybody) == {
+        "bob@example.com": (START, ""),
+        "carol@example.com": (START + 5, ""),
+    }
+    assert await api.last_of([]) == {}
+
+
 async def test_who_is_connected_was_active_just_now(im: World) -> None:
     await befriend(im)
     await im.login("bob/desk")

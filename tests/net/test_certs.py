@@ -70,7 +70,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     folder = tmp_path / "target"
     folder.mkdir()
     with pytest.raises(OSError, match="target"):
-        write_atomically(folder, b"x", 0o600)  # a folder can not be replaced by a file
+        write_atomically(folder, b"x", 0o600)  # a folder cannot be replaced by a file
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 

@@ -18,7 +18,8 @@ import pytest
 from jabberd.net.holder import BindError, who_listens
 from jabberd.net.limits import Admission
 from jabberd.net.listen import Listener, parse_address, parse_network
-from jabberd.net.wire import Endpoint
+from jabberd.net.proxy import parse as parse_proxy
+from jabberd.net.wire import Endpoint, plain_host
 
 from .kit import Forge, Recorder, dial, exactly, on_both_loops, running, std_context, until
 
@@ -79,6 +80,7 @@ async def test_total_is_shared_by_listeners() -> None:
 
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 5222\r\n"
+FOUR = ("192.0.2.7", "198.51.100.1")
 V2 = (
     b"\r\n\r\n\x00\r\nQUIT\n\x21\x21"
     + struct.pack(">H", 36 + 4)
@@ -226,7 +228,7 @@ async def test_taken_port_says_by_whom() -> None:
         assert caught.value.errno == errno.EADDRINUSE
         assert (caught.value.host, caught.value.port) == server.pair
         assert str(caught.value) == (
-            f"can not listen on {host}:{port}: the port is taken by {NAME} (process {os.getpid()})"
+            f"cannot listen on {host}:{port}: the port is taken by {NAME} (process {os.getpid()})"
         )
 
 
@@ -274,6 +276,31 @@ def test_addresses() -> None:
     assert parse_network("10.0.0.1") == ip_network("10.0.0.1/32")
     with pytest.raises(ValueError, match="host bits set"):
         parse_network("10.0.0.1/8")
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::ffff:c000:201", "192.0.2.1"),
+        ("::ffff:0:1", "0.0.0.1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("::ffff", "::ffff"),
+        ("::1", "::1"),
+        ("192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_plain_hosts(host: str, plain: str) -> None:
+    assert plain_host(host) == plain
+
+
+def test_mapped_addresses_in_a_proxy_header_are_plain() -> None:
+    v1 = parse_proxy(b"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:c633:6401 56324 5222\r\n")
+    mapped = [socket.inet_pton(socket.AF_INET6, f"::ffff:{end}") for end in FOUR]
+    v2 = parse_proxy(V2[:14] + b"\x00\x24" + b"".join(mapped) + V2[48:52])
+    for header, ports in ((v1, (56324, 5222)), (v2, (56324, 5223))):
+        assert header is not None
+        assert (header.peer, header.local) == tuple(map(Endpoint, FOUR, ports))
 
 
 def test_endpoints() -> None:

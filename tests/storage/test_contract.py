@@ -98,6 +98,12 @@ async def test_keyvalue(stores: Stores) -> None:
     assert await kv.get(JULIET, "vcard", "") == b"\x00\xff"
     assert await kv.get(JULIET, "vcard", "ä 🌹") == b""
     assert await kv.keys(JULIET, "private") == ["B", "b"]
+    assert await kv.get_many([], "private", "b") == {}
+    assert await kv.get_many([JULIET, ROMEO], "private", "b") == {JULIET: b"2"}
+    await kv.put(ROMEO, "private", "b", b"")
+    crowd = [f"c{number}@capulet.example" for number in range(1500)]
+    both = {JULIET: b"2", ROMEO: b""}
+    assert await kv.get_many([JULIET, *crowd, ROMEO], "private", "b") == both
     await kv.put(JULIET, "private", "b", b"new")
     assert await kv.get(JULIET, "private", "b") == b"new"
     await kv.put(JULIET, "private", "b", None)
