@@ -29,6 +29,7 @@ XEPS: Final = (Xep(160, "1.0.1"), Xep(203, "2.0"))
 
 _BY: Final = "offline"
 _PAGE: Final = 100
+_KNOWN: Final = 10_000  # accounts whose queue is known to be empty
 _CHAT_STATE: Final = f"{ns.CHAT_STATES} "
 _NO_STORE: Final = qname(ns.HINTS, "no-store")
 
@@ -52,6 +53,8 @@ class Offline:
         self._options = options
         # Accounts whose queue is being delivered now, and whether more came in meanwhile.
         self._flushing: dict[JID, bool] = {}
+        # Accounts for whom nothing waits: nobody else writes into their queues.
+        self._empty: dict[JID, None] = {}
 
     async def keep(self, message: Message, flow: Flow) -> Outcome:
         """Store what nobody is there to receive.
@@ -66,10 +69,12 @@ class Offline:
         now, owner = self._host.now(), flow.account
         stamped = message.with_child(delay(now, self._host.domain, "Offline storage"))
         queue = self._host.stores.queue
+        self._empty.pop(owner, None)
         if not await queue.append(owner.text, stamped.to_bytes(), now, limit=self._options.keep):
             raise StanzaError(
                 Condition.SERVICE_UNAVAILABLE, "too many messages wait for the recipient"
             )
+        self._empty.pop(owner, None)  # somebody may have looked while it was on its way
         self._catch(owner)
         return Stored(_BY)
 
@@ -78,6 +83,8 @@ class Offline:
         if not _takes(session):
             return
         owner = session.jid.bare
+        if owner in self._empty:
+            return
         if owner in self._flushing:
             self._flushing[owner] = True
             return
@@ -93,6 +100,10 @@ class Offline:
             session.release()
         if not drained:
             self._catch(owner)
+            return
+        self._empty[owner] = None
+        if len(self._empty) > _KNOWN:
+            del self._empty[next(iter(self._empty))]
 
     async def _drain(self, session: Session) -> bool:
         # False where the session takes no more and the rest has to wait for another.

@@ -21,7 +21,8 @@ from sqlalchemy import (
 )
 
 from jabberd.storage import limits
-from jabberd.storage.api import Account, AccountExists, Queued, ScramKeys
+from jabberd.storage.api import Account, AccountExists, Accounts, Queued, ScramKeys
+from jabberd.storage.recent import RecentAccounts
 from jabberd.storage.sql_roster import SqlRoster, erase_roster
 from jabberd.storage.tables import ACCOUNTS, KEYVALUE, QUEUE
 from jabberd.storage.upsert import Upsert
@@ -272,7 +273,9 @@ class SqlStores:
     def __init__(self, engine: Engine, *, patience: float) -> None:
         upsert = Upsert(engine.dialect.name)
         self.database = Database(engine, patience=patience)
-        self.accounts = SqlAccounts(self.database, upsert)
+        accounts = SqlAccounts(self.database, upsert)
+        self._recent = RecentAccounts(accounts) if engine.dialect.name == "sqlite" else None
+        self.accounts: Accounts = self._recent or accounts
         self.keyvalue = SqlKeyValue(self.database, upsert)
         self.roster = SqlRoster(self.database, upsert)
         self.queue = SqlQueue(self.database)
@@ -280,7 +283,11 @@ class SqlStores:
     async def erase(self, owner: str) -> bool:
         """See `Stores.erase`."""
         limits.check_text(owner)
-        return await self.database.write(_erase, owner)
+        try:
+            return await self.database.write(_erase, owner)
+        finally:
+            if self._recent is not None:
+                self._recent.forget(owner)
 
     async def close(self) -> None:
         """See `Stores.close`; calls after it raise StorageError."""
