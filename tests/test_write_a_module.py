@@ -100,7 +100,8 @@ async def test_the_second_step_refuses_counts_and_turns_messages_round(folder: P
             assert stanza_error(await alice.ask(request("once more")))[1] == "not-acceptable"
             entry = next(e for e in _journal(server) if e.id == "e1")
             assert str(entry).endswith(
-                "Z message/chat id=e1 alice@localhost/desk → bob@localhost: handled by echo"
+                "Z message/chat id=e1 alice@localhost/desk → bob@localhost: "
+                "handled by echo in phase screen"
             )
 
 

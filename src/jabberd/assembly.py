@@ -250,6 +250,8 @@ class Assembly:
             door.limits_after = after
             door.login_seconds = limits.login_seconds
             door.output_bytes = limits.output_bytes
+            door.attempts.allow(limits.login_attempts)
+        self.door.sources.allow(limits.login_attempts_per_address)
         self.admission.limit(limits.connections, limits.connections_per_address)
         for kind, listener in self.listeners:
             options = listener.options

@@ -315,7 +315,9 @@ async def test_trace(jabberd: Jabberd, start: Callable[..., Server]) -> None:
     text = jabberd.out("trace", "alice@localhost", "--data", "data", "--json")
     endings = {row["id"]: (row["to"], row["ending"]) for row in json.loads(text)}
     assert endings["m1"] == ("bob@localhost", "stored by offline in phase fallback")
-    assert endings["m2"][1].startswith("returned by delivery (no such account): service-unavailable")
+    assert endings["m2"][1].startswith(
+        "returned by delivery (no such account): service-unavailable"
+    )
     assert endings["m3"][1].startswith("dropped by delivery: headline")
     assert endings["\\u202e[2Jm4"][1].startswith("returned by router: remote-server-not-found")
     assert "secret" not in text

@@ -109,3 +109,14 @@ def test_clock() -> None:
     clock = SystemClock()
     assert clock.now() > 1_700_000_000
     assert clock.monotonic() <= clock.monotonic()
+
+
+def test_what_is_allowed_can_change() -> None:
+    attempts = Attempts(allowed=2, forget_seconds=60)
+    for _ in range(2):
+        attempts.failed("key", 0)
+    assert attempts.blocked("key", 0) > 0
+    attempts.allow(5)
+    assert attempts.blocked("key", 0) == 0
+    attempts.allow(1)
+    assert attempts.blocked("key", 0) == 120

@@ -1,4 +1,4 @@
-"""From an address to whom it concerns: domain → route. The only maker of verdicts."""
+"""From an address to whom it concerns: domain → route. Every stanza gets its verdict here."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Attempts:
         size: keys kept; the least recently failing one is forgotten first.
     """
 
-    __slots__ = ("_allowed", "_ceiling", "_forget", "_size", "_weights")
+    __slots__ = ("_allowed", "_ceiling", "_forget", "_longest", "_size", "_weights")
 
     def __init__(
         self,
@@ -61,14 +61,19 @@ class Attempts:
     ) -> None:
         if allowed < 1 or forget_seconds <= 0 or longest <= 0 or size < 1:
             raise ValueError("allowed, forget_seconds, longest and size must be more than 0")
-        self._allowed = allowed
         self._forget = forget_seconds
-        self._ceiling = allowed - 1 + longest / forget_seconds
+        self._longest = longest
+        self.allow(allowed)
         self._size = size
         self._weights: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._weights)
+
+    def allow(self, allowed: int) -> None:
+        """Change how many failures in a row are allowed; those counted already stay."""
+        self._allowed = allowed
+        self._ceiling = allowed - 1 + self._longest / self._forget
 
     def blocked(self, key: Hashable, now: float) -> float:
         """Seconds until `key` may try again; 0 when it may try now."""
