@@ -25,7 +25,7 @@ from jabberd.storage.engine import explain, make_engine, parse_url
 from jabberd.storage.open import open_stores
 from jabberd.storage.schema import CURRENT, Schema, _migrate, prepare
 from jabberd.storage.tables import METADATA, REVISION, REVISIONS
-from tests.storage.conftest import Cluster
+from tests.conftest import Cluster
 from tests.storage.make_fixture import FIXTURES
 from tests.storage.values import FULL_ITEM, JULIET, JULIETS, NURSE, ROMEO
 

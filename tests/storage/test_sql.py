@@ -25,7 +25,7 @@ from jabberd.storage.engine import make_engine, parse_url
 from jabberd.storage.open import open_stores
 from jabberd.storage.schema import prepare
 from jabberd.storage.sql import SqlStores
-from tests.storage.conftest import Cluster
+from tests.conftest import Cluster
 from tests.storage.values import FULL_ITEM, JULIET, JULIETS, ROMEO, becomes
 
 pytestmark = pytest.mark.asyncio

@@ -97,6 +97,7 @@ class ClientConnection:
             before=door.limits_before,
             after=door.limits_after,
             token=door.token,
+            pool=door.pool,
         )
         self._timer = asyncio.get_running_loop().call_later(door.login_seconds, self._too_late)
         door.connections.add(self)

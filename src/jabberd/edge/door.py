@@ -21,6 +21,7 @@ from jabberd.xmpp.error import Condition, StanzaError, StreamError
 from jabberd.xmpp.frames import Limits
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
+from jabberd.xmpp.scanner import Pool
 from jabberd.xmpp.stanza import Iq, error_reply
 from jabberd.xmpp.stream.policy import HostPolicy
 from jabberd.xmpp.stream.receiving import ReceivingStream
@@ -71,6 +72,7 @@ class ClientDoor:
         login_seconds: how long a login may take.
         output_bytes: how much may wait for a client that does not read.
         connections: all that are open.
+        pool: parsers that the streams share.
         features: by domain: what its modules offer after login, serialised.
     """
 
@@ -89,6 +91,7 @@ class ClientDoor:
     login_seconds: float
     output_bytes: int
     connections: set[Closeable] = field(default_factory=set)
+    pool: Pool = field(default_factory=Pool)
     features: dict[str, bytes] = field(default_factory=dict)
 
     def policy(self, domain: JID, entrance: Entrance, wire: Wire) -> HostPolicy | None:

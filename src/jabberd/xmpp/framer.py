@@ -15,7 +15,6 @@ from jabberd.xmpp.header import Header
 from jabberd.xmpp.parser import from_expat, make_parser
 from jabberd.xmpp.scanner import (
     LANG,
-    POOL,
     SPACE,
     TAG,
     FrameRead,
@@ -33,13 +32,17 @@ class Framer:
 
     Feed it whatever arrives; how the bytes were cut makes no difference. `limits` may be
     replaced at any time.
+
+    Args:
+        limits: for what comes first.
+        pool: parsers shared with other streams of the same thread; its own unless given.
     """
 
     __slots__ = ("_header", "_lang", "_opening", "_over", "_pool", "_scanner", "limits")
 
     def __init__(self, limits: Limits, pool: Pool | None = None) -> None:
         self.limits = limits
-        self._pool = pool or POOL
+        self._pool = pool or Pool()
         self._opening: _Opening | None = None
         self._header: Header | None = None
         self._lang = ""

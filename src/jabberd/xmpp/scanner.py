@@ -392,6 +392,3 @@ class Pool:
         idle = self._idle.get(scanner.header)
         if idle is not None and scanner.total <= _RECYCLE_AFTER and len(idle) < _POOL_DEPTH:
             idle.append(scanner)
-
-
-POOL: Final = Pool()

@@ -9,6 +9,7 @@ from jabberd.xmpp.element import Element, escape_attr
 from jabberd.xmpp.error import LocalError, StreamCondition, StreamError
 from jabberd.xmpp.framer import Framer
 from jabberd.xmpp.frames import Broken, Frame, Limits, Nonza, StreamEnd
+from jabberd.xmpp.scanner import Pool
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 from jabberd.xmpp.stream.events import Closed, Event
 
@@ -25,14 +26,15 @@ class Stream:
     Args:
         content: the content namespace: `ns.CLIENT` or another.
         limits: for what is received.
+        pool: parsers shared with other streams of the same thread; its own unless given.
     """
 
     __slots__ = ("_content", "_framer", "_open", "_output", "_pending", "_ready", "_waiting",
                  "closed")  # fmt: skip
 
-    def __init__(self, content: str, limits: Limits) -> None:
+    def __init__(self, content: str, limits: Limits, pool: Pool | None = None) -> None:
         self._content = content
-        self._framer = Framer(limits)
+        self._framer = Framer(limits, pool)
         self._output: list[bytes] = []
         self._pending = b""
         self._waiting = False

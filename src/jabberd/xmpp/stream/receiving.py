@@ -26,6 +26,7 @@ from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl import mechanism, plain
 from jabberd.xmpp.sasl.mechanism import Challenge, Credentials, ServerMechanism, Step, Success
 from jabberd.xmpp.sasl.offer import Channel, Offer
+from jabberd.xmpp.scanner import Pool
 from jabberd.xmpp.stanza import Iq, Stanza, error_reply, qname
 from jabberd.xmpp.stream import elements, events, legacy, opening
 from jabberd.xmpp.stream.base import Stream, attr
@@ -59,6 +60,7 @@ class ReceivingStream(Stream):
         before: limits until the peer has logged in.
         after: limits from then on.
         token: makes unpredictable strings, at least 128 bits, fit to be a localpart.
+        pool: parsers shared with other streams of the same thread; its own unless given.
     """
 
     __slots__ = ("_account", "_after", "_attempts", "_before", "_binding", "_channel",
@@ -73,8 +75,9 @@ class ReceivingStream(Stream):
         before: Limits,
         after: Limits,
         token: Callable[[], str],
+        pool: Pool | None = None,
     ) -> None:
-        super().__init__(ns.CLIENT, before)
+        super().__init__(ns.CLIENT, before, pool)
         self._hosts = hosts
         self._channel = channel
         self._before = before
