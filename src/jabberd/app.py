@@ -107,6 +107,7 @@ class RunningServer:
             assembly.load_modules(commands)
             control = ControlServer(self.config.data, commands)
             self._assembly, self._control = assembly, control
+            await assembly.restore()
             await control.start()
             assembly.listen()
         except OSError as error:
@@ -169,7 +170,12 @@ class RunningServer:
         log.set_level(fresh.log.level)
         host = {name: self._merged(name, fresh) for name in self.config.host}
         self.config = replace(
-            self.config, limits=fresh.limits, log=fresh.log, host=host, source=fresh.source
+            self.config,
+            limits=fresh.limits,
+            sessions=fresh.sessions,
+            log=fresh.log,
+            host=host,
+            source=fresh.source,
         )
         sentences = ["Certificates were read again."]
         if changes.live:

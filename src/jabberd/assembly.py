@@ -22,13 +22,17 @@ from jabberd.core.command import CommandRegistry
 from jabberd.core.derive import Deriver
 from jabberd.core.host import LocalHost
 from jabberd.core.journal import Journal
+from jabberd.core.keeper import Ledger
 from jabberd.core.module import AccountEvent
 from jabberd.core.ports import AccountsApi, DiscoApi
 from jabberd.core.router import Router
-from jabberd.core.session import Sessions
+from jabberd.core.session import SessionFacts, Sessions
 from jabberd.edge.c2s import ClientConnection
+from jabberd.edge.client_session import ClientSession
 from jabberd.edge.component import ComponentConnection, ComponentDoor
 from jabberd.edge.door import ClientDoor, Entrance
+from jabberd.edge.resumption import Resumptions
+from jabberd.edge.sm import Bounds
 from jabberd.net.certs import make_self_signed
 from jabberd.net.clock import SystemClock
 from jabberd.net.holder import BindError
@@ -47,6 +51,9 @@ from jabberd.xmpp.sasl import anonymous, external
 from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
 
 _log: Final = structlog.get_logger("jabberd")
+# For so long, and for so many messages, one that is sent again is recognised after a restart.
+_RESENT_SECONDS: Final = 600.0
+_RESENT_MOST: Final = 20_000
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -72,6 +79,7 @@ class Assembly:
         tls: certificates.
         door: what clients' connections share.
         components: what external components' connections share.
+        ledger: the durable log.
         admission: counts connections.
         listeners: kind and listener.
         warnings: what the operator should know, in sentences.
@@ -89,6 +97,7 @@ class Assembly:
     tls: TlsContexts
     door: ClientDoor
     components: ComponentDoor
+    ledger: Ledger
     admission: Admission
     listeners: list[tuple[str, Listener]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -104,7 +113,10 @@ class Assembly:
         clock = SystemClock()
         tls = _certificates(config, clock)
         decoys = secret(config.data, "decoys")
-        stores = await open_stores(config.storage, data=config.data)
+        stores = await open_stores(
+            config.storage, data=config.data, durability=config.durability
+        )
+        ledger = Ledger(stores.log, clock.now)
         journal = Journal(keep=config.journal.keep)
         sessions = Sessions()
         router = Router(journal, clock.now)
@@ -117,9 +129,18 @@ class Assembly:
                 router=router,
                 now=clock.now,
                 token=token,
+                ledger=ledger,
             )
             for name in config.host
         }
+        resumptions = Resumptions(
+            ledger,
+            hosts,
+            clock.monotonic,
+            _session_bounds(config),
+            config.sessions.acknowledge_seconds,
+            config.sessions.location,
+        )
         accounts = AccountService(
             stores,
             deriver,
@@ -147,6 +168,7 @@ class Assembly:
             limits_after=after,
             login_seconds=config.limits.login_seconds,
             output_bytes=config.limits.output_bytes,
+            resumptions=resumptions,
         )
         components = ComponentDoor(
             router=router,
@@ -164,7 +186,7 @@ class Assembly:
         admission = Admission(config.limits.connections, config.limits.connections_per_address)
         return cls(
             config, clock, stores, deriver, journal, sessions, router, hosts, accounts, tls,
-            door, components, admission, warnings=list(tls.warnings),
+            door, components, ledger, admission, warnings=list(tls.warnings),
         )  # fmt: skip
 
     def load_modules(self, commands: CommandRegistry) -> None:
@@ -177,6 +199,26 @@ class Assembly:
                 host.load(choice.name, module)
                 for command in module.commands:
                     commands.register(command)
+
+    async def restore(self) -> None:
+        """Take over what the last process left: sessions, and what was sent lately.
+
+        Modules must be loaded, and nobody connected.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        log = self.ledger.log
+        since = self.clock.now() - _RESENT_SECONDS
+        self.ledger.resent.restore(await log.recently_sent(since, _RESENT_MOST))
+        resumptions = self.door.resumptions
+
+        def make(jid: JID, facts: SessionFacts) -> ClientSession:
+            return ClientSession(jid, facts, self.hosts[jid.domain], resumptions, None)
+
+        count = await resumptions.restore(await log.recover(), make)
+        if count:
+            _log.info("sessions wait for their clients", sessions=count)
 
     def listen(self) -> None:
         """Accept connections.
@@ -252,6 +294,9 @@ class Assembly:
             door.output_bytes = limits.output_bytes
             door.attempts.allow(limits.login_attempts)
         self.door.sources.allow(limits.login_attempts_per_address)
+        self.door.resumptions.bounds = _session_bounds(config)
+        self.door.resumptions.ack_seconds = config.sessions.acknowledge_seconds
+        self.door.resumptions.location = config.sessions.location
         self.admission.limit(limits.connections, limits.connections_per_address)
         for kind, listener in self.listeners:
             options = listener.options
@@ -259,16 +304,29 @@ class Assembly:
             listener.options = ListenOptions(pump, options.proxies, options.backlog)
 
     async def close(self) -> None:
-        """Tell everybody that the server stops, and close what is open."""
+        """Tell everybody that the server stops, and close what is open.
+
+        Sessions that can be resumed are kept; their clients see a connection that breaks.
+        """
         for _, listener in self.listeners:
             listener.stop_accepting()
+        self.door.resumptions.save()
         self.door.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
         self.components.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
         await asyncio.gather(*(listener.stop() for _, listener in self.listeners))
         for host in self.hosts.values():
             await host.close()
+        self.door.resumptions.close()
+        await self.ledger.turns.close()
         self.deriver.close()
         await self.stores.close()
+
+
+def _session_bounds(config: Config) -> Bounds:
+    sessions = config.sessions
+    return Bounds(
+        sessions.resume_seconds, sessions.unacknowledged_stanzas, sessions.unacknowledged_bytes
+    )
 
 
 def stream_limits(limits: LimitsConfig) -> tuple[Limits, Limits]:

@@ -156,6 +156,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Sessions:
+    """How long the server waits for clients whose connection broke (XEP-0198).
+
+    Attributes:
+        resume_seconds: how long a session waits for its client to come back, at most; 0: no
+            session can be resumed.
+        unacknowledged_stanzas: how many stanzas one session may have on the way to its client;
+            beyond that it ends, and messages wait in the account's log.
+        unacknowledged_bytes: how large these stanzas may be together.
+        acknowledge_seconds: how long a client may leave a request for an acknowledgement
+            unanswered before its connection counts as broken.
+        location: where clients are to reconnect to, as "host:port"; empty: where they were.
+    """
+
+    resume_seconds: Annotated[int, Field(ge=0, le=604_800)] = 600
+    unacknowledged_stanzas: Annotated[int, Field(ge=100)] = 5_000
+    unacknowledged_bytes: Annotated[int, Field(ge=65_536)] = 4_194_304
+    acknowledge_seconds: Annotated[int, Field(ge=5, le=3_600)] = 60
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is logged, to standard error. The level can be changed by a reload.
 
@@ -291,8 +313,12 @@ class Config:
         storage: "sqlite:" is a file in the data folder, "memory:" forgets everything at the
             end; or a "postgresql://user@host/database" URL.
         storage_file: a file that has the value of `storage`, for a URL with a password.
+        durability: what an acknowledged message survives. "power": a power cut as well as the end
+            of the process, since it is on the disk. "process": only the end of the process; it
+            is faster, and the last moments before a power cut may be lost.
         listen: where the server listens.
         limits: what strangers and users may use up.
+        sessions: how long the server waits for clients whose connection broke.
         log: what is logged.
         passwords: how passwords are kept.
         journal: what `jabberd trace` remembers.
@@ -304,8 +330,10 @@ class Config:
     data: PathText
     storage: str = "sqlite:"
     storage_file: PathText | None = None
+    durability: Literal["power", "process"] = "power"
     listen: Listen = Listen()
     limits: Limits = Limits()
+    sessions: Sessions = Sessions()
     log: Log = Log()
     passwords: Passwords = Passwords()
     journal: Journal = Journal()

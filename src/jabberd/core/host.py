@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar, cast
 import structlog
 
 from jabberd.core.eager import start
+from jabberd.core.keeper import Keeper, Ledger
 from jabberd.core.module import AccountEvent, Module, SessionEvent
-from jabberd.core.ports import ModulesApi
+from jabberd.core.ports import ArchiveRules, MessagesApi, ModulesApi
 from jabberd.core.receiving import Receiver
 from jabberd.core.registry import Registry
 from jabberd.core.router import Router
@@ -20,7 +21,7 @@ from jabberd.core.verdict import Verdict
 from jabberd.storage.api import StorageError, Stores
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Iq, Stanza, read_error
+from jabberd.xmpp.stanza import Iq, Message, Stanza, read_error
 
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.host")
@@ -39,6 +40,7 @@ class LocalHost:
         router: shared by its hosts; the host adds itself.
         now: seconds since the epoch.
         token: makes unpredictable identifiers.
+        ledger: the durable log, shared by its hosts.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class LocalHost:
         router: Router,
         now: Callable[[], float],
         token: Callable[[], str],
+        ledger: Ledger,
     ) -> None:
         self.domain = domain
         self.stores = stores
@@ -62,7 +65,11 @@ class LocalHost:
         self._asking: dict[str, tuple[JID, asyncio.Future[Iq]]] = {}
         self._works: dict[asyncio.Task[None], None] = {}
         self._known: dict[str, None] = {}
-        self._sender = Sender(self.registry, router.forward)
+        self.keeper = Keeper(
+            domain, ledger, now, self._refused, self._waiting
+        )
+        self.registry.ports[MessagesApi] = self.keeper
+        self._sender = Sender(self.registry, router.forward, self.keeper)
         self._receiver = Receiver(
             domain,
             self.registry,
@@ -71,6 +78,7 @@ class LocalHost:
             self._answered,
             self._respond,
             router.is_service,
+            self.keeper,
         )
         # Handed through, not wrapped: every stanza passes here (`core.router.Route`).
         self.receive = self._receiver.receive
@@ -83,6 +91,8 @@ class LocalHost:
             Conflict: another module answers the same requests.
         """
         self.registry.add(name, module)
+        rules = self.registry.ports.get(ArchiveRules)
+        self.keeper.rules = cast("ArchiveRules | None", rules)
 
     def loaded(self) -> Sequence[tuple[str, Module]]:
         """Names and values of every module (`ModulesApi`)."""
@@ -151,6 +161,26 @@ class LocalHost:
                 future.set_result(iq)
         return True
 
+    def _refused(self, message: Message, origin: Session | None, error: StorageError) -> None:
+        if origin is not None:
+            self.keeper.forget_sent(message, origin)
+        self._router.failed_later(message, origin, error)
+
+    def _waiting(self, account: JID, message: Message | None) -> None:
+        for tell in self.registry.waiting:
+            try:
+                tell(account, message)
+            except Exception as error:
+                _failed("a handler failed", error, event_name="waiting")
+
+    def undelivered(self, session: Session, stanza: Stanza) -> None:
+        """A stanza is kept for a session whose client is not there; tell the handlers."""
+        for tell in self.registry.undelivered:
+            try:
+                tell(session, stanza)
+            except Exception as error:
+                _failed("a handler failed", error, event_name="undelivered")
+
     def _respond(self, answer: Stanza, origin: Session | None) -> None:
         if origin is not None:
             origin.send(answer)
@@ -169,6 +199,10 @@ class LocalHost:
         """Take a new session in; its full JID must be free."""
         self._sessions.add(session)
         return self.emit(SessionEvent.BOUND, session)
+
+    def adopt(self, session: Session) -> None:
+        """Take over a session of a former process; nobody is told, since nothing has changed."""
+        self._sessions.add(session)
 
     def unbind(self, session: Session) -> Awaitable[None] | None:
         """A session has ended, in whatever way; harmless for one that is gone already."""
@@ -198,6 +232,7 @@ class LocalHost:
     async def emit_account(self, event: AccountEvent, account: JID) -> None:
         """Tell the handlers of this moment in an account's life."""
         self._known.pop(account.text, None)
+        self.keeper.erased(account)
         await _tell(self.registry.on_account(event), account, event.value)
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:

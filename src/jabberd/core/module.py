@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from jabberd.core.adhoc import AdHoc
 from jabberd.core.command import Command
+from jabberd.core.parcel import Parcel
 from jabberd.core.session import Session
 from jabberd.core.verdict import Verdict
 from jabberd.storage.api import Stores
@@ -69,6 +70,10 @@ class SessionEvent(Enum):
     """It has a full JID and may send stanzas."""
     AVAILABLE = "available"
     """It became available, or changed from a negative to a non-negative priority."""
+    AWAY = "away"
+    """Its client is gone, and may come back to it (XEP-0198)."""
+    RESUMED = "resumed"
+    """Its client is back."""
     CLOSED = "closed"
     """It is gone; it is registered no more. Its last presence is still in `presence`."""
 
@@ -89,12 +94,17 @@ class Flow:
         account: the bare JID of the account on whose behalf handlers run.
         origin: the local session that sent the stanza; None where it came from elsewhere.
         reached: the sessions that it was written to.
+        copy: in COPY: the message as the account has it, with its identifier in the account's
+            archive (XEP-0359) where it is there. It never goes to the other side.
+        parcel: in COPY: what to send copies with, where the message is in the account's log.
     """
 
     side: Side
     account: JID
     origin: Session | None
     reached: tuple[Session, ...] = ()
+    copy: Message | None = None
+    parcel: Parcel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +175,44 @@ class OnAccount:
     handle: Callable[[JID], Awaitable[None] | None]
 
 
-Handler = IqGet | IqSet | OnIq | OnMessage | OnPresence | OnSession | OnAccount
+@dataclass(frozen=True, slots=True)
+class OnNonza:
+    """Called when a logged-in client sends a first-level element that is no stanza."""
+
+    ns: str
+    name: str
+    handle: Callable[[Session], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OnWaiting:
+    """Called when messages of an account have begun to wait in its log, after the commit.
+
+    With the account and, where it is known which, the message.
+    """
+
+    handle: Callable[[JID, Message | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OnUndelivered:
+    """Called when a message is kept for a session whose client is not there (XEP-0198)."""
+
+    handle: Callable[[Session, Stanza], None]
+
+
+Handler = (
+    IqGet
+    | IqSet
+    | OnIq
+    | OnMessage
+    | OnPresence
+    | OnSession
+    | OnAccount
+    | OnNonza
+    | OnWaiting
+    | OnUndelivered
+)
 
 
 @dataclass(frozen=True, slots=True)

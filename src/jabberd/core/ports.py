@@ -8,9 +8,10 @@ from typing import Protocol
 from jabberd.core.module import Module
 from jabberd.core.session import Session
 from jabberd.storage.api import Account, RosterChange, RosterItem
+from jabberd.storage.log_api import Entry
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Iq
+from jabberd.xmpp.stanza import Iq, Message
 
 
 class ModulesApi(Protocol):
@@ -18,6 +19,53 @@ class ModulesApi(Protocol):
 
     def loaded(self) -> Sequence[tuple[str, Module]]:
         """Names and values of every module."""
+
+
+class ArchiveRules(Protocol):
+    """Which messages of an account can be found in its archive; provided by a module."""
+
+    @property
+    def searchable(self) -> bool:
+        """Whether their texts go into the full-text index."""
+
+    def visible(
+        self, message: Message, account: JID, *, outgoing: bool
+    ) -> bool | Awaitable[bool]:
+        """Whether a message goes into the archive of an account that sent or received it.
+
+        It is asked about every message: awaitable only where the account's wishes are not known.
+        """
+
+
+class MessagesApi(Protocol):
+    """The durable log of this host's accounts. Provided by the spine."""
+
+    async def settled(self) -> None:
+        """Wait until everything decided so far is durable and delivered."""
+
+    def id_of(self, key: int) -> str:
+        """The identifier that clients know an entry by (XEP-0359)."""
+
+    def key_of(self, text: str) -> int | None:
+        """The entry that such an identifier means; None where it is none of ours."""
+
+    async def waiting(self, account: JID) -> int:
+        """How many messages wait for an account."""
+
+    def incoming(self, message: Message, account: JID) -> int | Awaitable[int]:
+        """The flags that a received message's entry gets; see `storage.log_api.Flag`."""
+
+    def store(self, message: Message, account: JID, origin: Session | None, flags: int) -> None:
+        """Keep a message for an account that nobody is there for.
+
+        Where it cannot be stored after all, the sender is told.
+        """
+
+    def hand_over(self, session: Session, entry: Entry) -> None:
+        """Send a session what waited for its account, ahead of what the session holds back."""
+
+    def collected(self, account: JID, keys: Sequence[int]) -> None:
+        """The account's owner has these entries by other means: they wait no more."""
 
 
 class RosterApi(Protocol):

@@ -12,7 +12,9 @@ from typing import Final, cast
 from jabberd.core import delivery
 from jabberd.core.delivery import Action, Target
 from jabberd.core.eager import settle
+from jabberd.core.keeper import Keeper
 from jabberd.core.module import At, Flow, Side
+from jabberd.core.parcel import Parcel
 from jabberd.core.ports import PresenceApi
 from jabberd.core.registry import Registry, run
 from jabberd.core.session import Session, Sessions
@@ -20,6 +22,7 @@ from jabberd.core.verdict import VERDICTS, Delivered, Dropped, Handled, Verdict
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.payload import carbons, sid
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
 _BY: Final = "delivery"
@@ -27,6 +30,7 @@ _BY: Final = "delivery"
 _HERE: Final = delivery.Presence.HERE
 _BARE: Final = Target.BARE
 _MOST, _EXACT, _ALL = Action.MOST, Action.EXACT, Action.ALL
+_STRANGE: Final = frozenset({sid.STANZA_ID, carbons.SENT, carbons.RECEIVED})
 
 
 class Receiver:
@@ -40,6 +44,7 @@ class Receiver:
         answered: takes IQ results and errors for the host itself; False where none was awaited.
         respond: sends an answer back the way its request came.
         trusted: whether a domain is one of this server's own services.
+        keeper: the log of the host's accounts.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Receiver:
         answered: Callable[[Iq], bool],
         respond: Callable[[Stanza, Session | None], None],
         trusted: Callable[[str], bool],
+        keeper: Keeper,
     ) -> None:
         self._domain = domain
         self._registry = registry
@@ -60,6 +66,7 @@ class Receiver:
         self._answered = answered
         self._respond = respond
         self._trusted = trusted
+        self._keeper = keeper
 
     def receive(self, stanza: Stanza, origin: Session | None) -> Verdict | Awaitable[Verdict]:
         """Bring a stanza to the end of its way.
@@ -83,6 +90,8 @@ class Receiver:
         to = _address(message)
         if not to.local:
             return self._to_host(message)
+        if not _STRANGE.isdisjoint(message.children):
+            message = self._cleaned(message)
         stations = self._stations.message
         if stations.screen or stations.stamp:
             return self._accompanied(message, to, origin)
@@ -120,16 +129,50 @@ class Receiver:
         else:
             flow = Flow(Side.RECEIVED, account, origin)
             return self._undelivered(message, flow, presence, action)
+        keeps = self._keeper.incoming(message, account)
+        if not isinstance(keeps, int):
+            return self._give_later(message, Flow(Side.RECEIVED, account, origin, reached), keeps)
+        return self._give(message, account, origin, reached, keeps)
+
+    async def _give_later(self, message: Message, flow: Flow, keeps: Awaitable[int]) -> Verdict:
+        flags = await keeps
+        given = self._give(message, flow.account, flow.origin, flow.reached, flags)
+        return await settle(given)
+
+    def _give(
+        self,
+        message: Message,
+        account: JID,
+        origin: Session | None,
+        reached: tuple[Session, ...],
+        keeps: int,
+    ) -> Verdict | Awaitable[Verdict]:
+        """Write it into the account's log, where it belongs there, and to these sessions."""
+        parcel: Parcel | None = None
+        if keeps:
+            message, parcel = self._keeper.receive(message, account, keeps, origin)
         for session in reached:
-            session.send(message)
+            session.send(message, parcel)
         verdict = _delivered(reached)
         copy = self._stations.message.copy
         if copy:
-            flow = Flow(Side.RECEIVED, account, origin, reached)
+            flow = Flow(Side.RECEIVED, account, origin, reached, message, parcel)
             copied = run(copy, message, flow)
             if copied is not None and not isinstance(copied, VERDICTS):
                 return _after(copied, verdict)
         return verdict
+
+    def _cleaned(self, message: Message) -> Message:
+        """Take away what only this server may say: who believes it would be deceived.
+
+        XEP-0359 §5 wants every `<stanza-id/>` removed that claims to be ours, and the wrappers of
+        carbons (XEP-0280 §11) are never right in what comes in.
+        """
+        message = sid.strip(message, self._is_ours)
+        return carbons.strip(message)
+
+    def _is_ours(self, by: str) -> bool:
+        return by.rpartition("@")[2].partition("/")[0] == self._domain.domain
 
     async def _nobody_here(self, message: Message, to: JID, origin: Session | None) -> Verdict:
         flow = Flow(Side.RECEIVED, to.bare, origin)

@@ -17,8 +17,11 @@ from jabberd.core.module import (
     OnAccount,
     OnIq,
     OnMessage,
+    OnNonza,
     OnPresence,
     OnSession,
+    OnUndelivered,
+    OnWaiting,
     Outcome,
     Phase,
     Reply,
@@ -29,7 +32,7 @@ from jabberd.core.session import Session
 from jabberd.core.verdict import VERDICTS, Dropped, Handled, Stored, Verdict
 from jabberd.xmpp.error import StanzaError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Iq, Stanza, qname
+from jabberd.xmpp.stanza import Iq, Message, Stanza, qname
 
 S = TypeVar("S", bound=Stanza)
 
@@ -117,6 +120,9 @@ class Registry:
         self._requests: dict[tuple[str, At, str], tuple[str, IqHandler]] = {}
         self._sessions: dict[SessionEvent, list[Callable[[Session], Awaitable[None] | None]]] = {}
         self._accounts: dict[AccountEvent, list[Callable[[JID], Awaitable[None] | None]]] = {}
+        self._nonzas: dict[tuple[str, str], Callable[[Session], None]] = {}
+        self.waiting: list[Callable[[JID, Message | None], None]] = []
+        self.undelivered: list[Callable[[Session, Stanza], None]] = []
 
     def add(self, name: str, module: Module) -> None:
         """Take a module in.
@@ -136,8 +142,25 @@ class Registry:
                 self._sessions.setdefault(handler.event, []).append(handler.handle)
             elif isinstance(handler, OnAccount):
                 self._accounts.setdefault(handler.event, []).append(handler.handle)
-            else:
+            elif isinstance(handler, OnMessage | OnPresence | OnIq):
                 self._add_step(name, handler)
+            else:
+                self._add_other(name, handler)
+
+    def _add_other(self, name: str, handler: OnNonza | OnWaiting | OnUndelivered) -> None:
+        if isinstance(handler, OnWaiting):
+            self.waiting.append(handler.handle)
+        elif isinstance(handler, OnUndelivered):
+            self.undelivered.append(handler.handle)
+        else:
+            key = (handler.ns, handler.name)
+            if key in self._nonzas:
+                raise Conflict(f"{name}: <{handler.name}/> of {handler.ns} is taken already")
+            self._nonzas[key] = handler.handle
+
+    def nonza(self, namespace: str, name: str) -> Callable[[Session], None] | None:
+        """What handles a first-level element of a client's stream."""
+        return self._nonzas.get((namespace, name))
 
     def _add_request(self, name: str, handler: IqGet | IqSet) -> None:
         kind = "get" if isinstance(handler, IqGet) else "set"

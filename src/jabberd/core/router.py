@@ -141,6 +141,15 @@ class Router:
             raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND, f"{domain} is not served here")
         return route.receive(stanza, origin)
 
+    def failed_later(
+        self, stanza: Stanza, origin: Session | None, error: StorageError
+    ) -> None:
+        """A stanza that had its verdict could not be stored after all: its sender is told.
+
+        The journal gets a second line for it.
+        """
+        self._ended(self._failed(stanza, origin, error, logged=True), stanza, origin)
+
     def _recipient(self, stanza: Stanza, verdict: Verdict) -> str:
         """The account of ours whose journal the stanza belongs into as well."""
         to = stanza.to
@@ -153,9 +162,17 @@ class Router:
         # Made-up addresses must not fill the journal.
         return account if route is not None and route.knows(account) else ""
 
-    def _failed(self, stanza: Stanza, origin: Session | None, error: Exception) -> Verdict:
+    def _failed(
+        self,
+        stanza: Stanza,
+        origin: Session | None,
+        error: Exception,
+        *,
+        logged: bool = False,
+    ) -> Verdict:
         if isinstance(error, StorageError):
-            _log.error("storage failed", error=str(error))
+            if not logged:
+                _log.error("storage failed", error=str(error))
             error = StanzaError(Condition.RESOURCE_CONSTRAINT, "the server cannot store this now")
         elif not isinstance(error, StanzaError):
             _log.error("a stanza failed", stanza=repr(stanza)[:500], exc_info=error)

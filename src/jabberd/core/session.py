@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar, cast
 
+from jabberd.core.parcel import Parcel
+from jabberd.core.resent import Mark
+from jabberd.core.turn import Turn
 from jabberd.core.verdict import Delivered
+from jabberd.storage.log_api import Unit
 from jabberd.xmpp.error import StreamError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Presence, Stanza
@@ -18,18 +24,39 @@ class Slot(Generic[T]):
     """A typed place for a module's own data about a session.
 
     Args:
-        name: "module.what", for people who debug.
+        name: "module.what", for people who debug; unique where the slot is kept.
         default: what `Session.get` answers until something was set.
+        save: makes a JSON value of what is there, for a session that outlives the process
+            (XEP-0198); without it the slot does not.
+        load: the reverse.
     """
 
-    __slots__ = ("default", "name")
+    __slots__ = ("default", "load", "name", "save")
 
-    def __init__(self, name: str, default: T) -> None:
+    def __init__(
+        self,
+        name: str,
+        default: T,
+        *,
+        save: Callable[[T], object] | None = None,
+        load: Callable[[object], T] | None = None,
+    ) -> None:
         self.name = name
         self.default = default
+        self.save = save
+        self.load = load
 
     def __repr__(self) -> str:
         return f"Slot({self.name!r})"
+
+
+def flag_slot(name: str) -> Slot[bool]:
+    """A slot for yes or no (no by default) that outlives the process."""
+    return Slot(name, False, save=bool, load=bool)
+
+
+READS_ARCHIVE: Final = flag_slot("session.reads-archive")
+"""Whether its client has said that it fetches messages from the archive by itself (XEP-0386)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +90,14 @@ class Session(Protocol):
     facts: SessionFacts
     delivered: Delivered
     """The verdict on a stanza that was written to this session alone."""
+    mark: Mark
+    """By what its messages are recognised when they are sent again by another stream."""
+    missed: bool
+    """While on hold, too much came: the newest messages wait in the log only."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a client is there now; False while the session waits to be resumed."""
 
     def get(self, slot: Slot[T]) -> T:
         """What a module keeps here, or the slot's default."""
@@ -70,12 +105,21 @@ class Session(Protocol):
     def set(self, slot: Slot[T], value: T) -> None:
         """Keep something here until the session ends."""
 
-    def send(self, stanza: Stanza, *, ahead: bool = False) -> None:
+    def send(
+        self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False
+    ) -> None:
         """Write a stanza to the client. Never blocks and never raises.
 
         Args:
             stanza: what to write.
-            ahead: write it now, also where others are held back.
+            parcel: which entry of the log it is, or carries; it is written when that is durable.
+            ahead: write it now, also where others are held back or filtered.
+        """
+
+    def filter(self, keep: Callable[[Stanza], bool] | None) -> None:
+        """Ask somebody about every stanza from now on; what `keep` says True to is not written.
+
+        Whoever keeps a stanza sends it later, with `ahead`. None ends it.
         """
 
     def hold(self) -> None:
@@ -84,14 +128,23 @@ class Session(Protocol):
     def release(self) -> None:
         """Write what was held back, and hold back no more."""
 
+    def keys(self) -> set[int]:
+        """Keys of the log's entries that are on their way to this client."""
+
     def close(self, error: StreamError | None = None) -> None:
         """End the stream, with an error if one is given."""
 
 
 class SessionState:
-    """The part of a session that needs no socket; what connects it derives from this."""
+    """The part of a session that needs no socket; what connects it derives from this.
 
-    __slots__ = ("_held", "_slots", "delivered", "facts", "jid", "presence", "priority")
+    What is sent goes through these stations, in this order: held back while older stanzas go
+    ahead (`hold`); looked at by a filter (XEP-0352); kept until its entry in the log is durable
+    (`committed`); written. A stanza never overtakes another one that was sent before it.
+    """
+
+    __slots__ = ("_filter", "_gate", "_held", "_slots", "_stored", "delivered", "facts", "jid",
+                 "mark", "missed", "presence", "priority")  # fmt: skip
 
     def __init__(self, jid: JID, facts: SessionFacts) -> None:
         self.jid = jid
@@ -99,21 +152,114 @@ class SessionState:
         self.delivered = Delivered((jid.text,))
         self.presence: Presence | None = None
         self.priority = 0
+        self.mark = Mark()
+        self.missed = False  # messages of the log were left there while it was on hold
         self._slots: dict[Slot[object], object] | None = None  # made when first needed
-        self._held: list[Stanza] | None = None
+        self._stored: dict[str, object] | None = None  # slots of a former process, by name
+        self._held: list[tuple[Stanza, Parcel | None]] | None = None
+        self._filter: Callable[[Stanza], bool] | None = None
+        self._gate: deque[tuple[Turn | None, Stanza, Parcel | None]] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a client is there now."""
+        return True
 
     def write(self, stanza: Stanza) -> None:
         """Write a stanza to whatever carries the session."""
         raise NotImplementedError(f"nothing carries {self.jid} to write {stanza!r} to")
 
-    def send(self, stanza: Stanza, *, ahead: bool = False) -> None:
+    def send(
+        self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False
+    ) -> None:
         """Write a stanza to the client, unless it is held back."""
-        if self._held is None or ahead:
-            self.write(stanza)
-        elif len(self._held) < _MOST_HELD:
-            self._held.append(stanza)
+        if ahead or (self._held is None and self._filter is None):
+            self._emit(stanza, parcel)
+        else:
+            self._detour(stanza, parcel)
+
+    def _detour(self, stanza: Stanza, parcel: Parcel | None) -> None:
+        held = self._held
+        if held is None:
+            if self._filter is None or not self._filter(stanza):
+                self._emit(stanza, parcel)
+        elif parcel is not None:
+            self._hold(held, stanza, parcel)
+        elif len(held) < _MOST_HELD:
+            held.append((stanza, None))
         else:  # out of order is better than out of memory
+            self._emit(stanza, None)
+
+    def _hold(
+        self, held: list[tuple[Stanza, Parcel | None]], stanza: Stanza, parcel: Parcel
+    ) -> None:
+        parcel.wait()
+        if not self.missed and len(held) >= _MOST_HELD:
+            # Whoever holds this session reads all of them from the log, in order.
+            self.missed = True
+            self._held = [(other, None) for other, entry in held if entry is None]
+            for _, entry in held:
+                if entry is not None:
+                    entry.holders -= 1
+        if not self.missed:
+            parcel.holders += 1
+            held.append((stanza, parcel))
+
+    def _emit(self, stanza: Stanza, parcel: Parcel | None) -> None:
+        """Write it, now or when it is durable and nothing older waits."""
+        if parcel is None:
+            if self._gate:
+                self._gate.append((None, stanza, None))
+            else:
+                self.write(stanza)
+            return
+        parcel.holders += 1
+        turn = parcel.turn
+        if turn.pending:
+            if self._gate is None:
+                self._gate = deque()
+            self._gate.append((turn, stanza, parcel))
+            turn.gates[self] = None
+        elif self._gate:
+            self._gate.append((None, stanza, parcel))
+        else:
             self.write(stanza)
+            parcel.arrive()
+
+    def journal(self, unit: Unit) -> None:
+        """See `core.turn.Gate`; there is nothing to remember of a stream without XEP-0198."""
+
+    def committed(self, turn: Turn) -> None:
+        """See `core.turn.Gate`."""
+        gate = self._gate
+        while gate and (gate[0][0] is None or not gate[0][0].pending):
+            waited, stanza, parcel = gate.popleft()
+            if not self._may_leave(waited, stanza):
+                continue  # it is in no log, and its sender was told
+            self.write(stanza)
+            if parcel is not None:
+                parcel.arrive()
+        if gate is not None and not gate:
+            self._gate = None
+
+    def _may_leave(self, waited: Turn | None, _stanza: Stanza) -> bool:
+        return waited is None or waited.failed is None
+
+    def abandon(self) -> None:
+        """The session is over: what could not be written goes back to where it came from."""
+        gate, self._gate = self._gate, None
+        held, self._held = self._held, None
+        self._filter = None
+        for waited, _, parcel in gate or ():
+            if parcel is not None and (waited is None or waited.failed is None):
+                parcel.drop()
+        for _, parcel in held or ():
+            if parcel is not None:
+                parcel.drop()
+
+    def filter(self, keep: Callable[[Stanza], bool] | None) -> None:
+        """Ask somebody about every stanza from now on."""
+        self._filter = keep
 
     def hold(self) -> None:
         """Hold back what is sent from now on."""
@@ -123,20 +269,43 @@ class SessionState:
     def release(self) -> None:
         """Write what was held back, and hold back no more."""
         held, self._held = self._held, None
-        for stanza in held or ():
-            self.write(stanza)
+        for stanza, parcel in held or ():
+            if parcel is not None:
+                parcel.holders -= 1  # `send` takes it again
+            self.send(stanza, parcel)
+
+    def keys(self) -> set[int]:
+        """Keys of the log's entries that are on their way to this client."""
+        on_the_way = [parcel for _, _, parcel in self._gate or ()]
+        on_the_way += [parcel for _, parcel in self._held or ()]
+        return {parcel.key for parcel in on_the_way if parcel is not None}
 
     def get(self, slot: Slot[T]) -> T:
         """What a module keeps here, or the slot's default."""
-        if self._slots is None:
-            return slot.default
-        return cast("T", self._slots.get(cast("Slot[object]", slot), slot.default))
+        slots = self._slots
+        if slots is not None:
+            key = cast("Slot[object]", slot)
+            if key in slots:
+                return cast("T", slots[key])
+        if self._stored is not None and slot.load is not None and slot.name in self._stored:
+            value = slot.load(self._stored.pop(slot.name))
+            self.set(slot, value)
+            return value
+        return slot.default
 
     def set(self, slot: Slot[T], value: T) -> None:
         """Keep something here until the session ends."""
         if self._slots is None:
             self._slots = {}
         self._slots[cast("Slot[object]", slot)] = value
+
+    def kept_slots(self) -> dict[str, object]:
+        """The slots that outlive the process, as JSON values by name."""
+        kept = dict(self._stored or {})
+        for slot, value in (self._slots or {}).items():
+            if slot.save is not None:
+                kept[slot.name] = slot.save(value)
+        return kept
 
 
 class Sessions:

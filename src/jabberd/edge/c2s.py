@@ -11,11 +11,16 @@ import structlog
 
 from jabberd.core.derive import DeriveBusy
 from jabberd.core.eager import start
-from jabberd.core.session import SessionFacts, SessionState
+from jabberd.core.session import SessionFacts
+from jabberd.edge.client_session import ClientSession
 from jabberd.edge.door import ClientDoor, Entrance
 from jabberd.edge.facts import channel_of
+from jabberd.edge.resumption import ResumeFailed
+from jabberd.edge.sm import StreamManagement
 from jabberd.net.wire import Wire
 from jabberd.storage.api import StorageError
+from jabberd.xmpp import ns
+from jabberd.xmpp import sm as management
 from jabberd.xmpp.error import (
     Condition,
     SaslCondition,
@@ -37,31 +42,6 @@ from jabberd.xmpp.stream.receiving import ReceivingStream
 _log: Final = structlog.get_logger("jabberd.c2s")
 _STANZAS: Final = frozenset({Message, Presence, Iq})
 _SESSIONS: Final = 64  # of one account at a time; more are scripts gone wild
-
-
-class ClientSession(SessionState):
-    """The session of a connected client."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, jid: JID, facts: SessionFacts, connection: ClientConnection) -> None:
-        super().__init__(jid, facts)
-        self._connection = connection
-
-    def write(self, stanza: Stanza) -> None:
-        """Write a stanza to the client."""
-        self._connection.write(stanza.to_bytes())
-
-    def send(self, stanza: Stanza, *, ahead: bool = False) -> None:
-        """Write a stanza to the client, unless it is held back."""
-        if self._held is None:  # as nearly always: two calls less
-            self._connection.write(stanza.to_bytes())
-        else:
-            super().send(stanza, ahead=ahead)
-
-    def close(self, error: StreamError | None = None) -> None:
-        """End the stream, with an error if one is given."""
-        self._connection.close(error)
 
 
 class ClientConnection:
@@ -116,9 +96,10 @@ class ClientConnection:
 
     def ended(self, error: Exception | None) -> None:
         """The connection is gone."""
+        closed = self._stream is None or self._stream.closed
         if self._stream is not None:
             self._stream.eof()
-        self._leave(error)
+        self._leave(error, broken=not closed)
 
     def drained(self) -> None:
         """The client reads again; nothing waits for that here."""
@@ -139,9 +120,23 @@ class ClientConnection:
             wire.abort()
 
     def close(self, error: StreamError | None = None) -> None:
-        """End the stream from our side."""
+        """End the stream from our side, and the session with it."""
         if self._stream is not None and not self._stream.closed:
             self._take(self._stream.close(error))
+
+    def release(self, error: StreamError | None) -> None:
+        """The session goes on without this connection."""
+        self._session = None
+        if error is not None:
+            self.close(error)
+        elif self._wire is not None:
+            # No </stream:stream>: a stream that was closed cannot be resumed (XEP-0198 §7).
+            self._wire.close()
+
+    def abort(self) -> None:
+        """The connection does not answer: break it."""
+        if self._wire is not None:
+            self._wire.abort()
 
     # Events
 
@@ -199,14 +194,28 @@ class ClientConnection:
             self.close(StreamError(StreamCondition.INVALID_FROM, "this is not your address"))
             return None
         stanza.from_ = session.jid  # nobody else has seen this stanza yet
-        return self._door.router.submit(stanza, session)
+        verdict = self._door.router.submit(stanza, session)
+        if session.sm is not None:
+            self._handled(session, stanza, verdict)
+        return verdict
+
+    def _handled(self, session: ClientSession, stanza: Stanza, verdict: object) -> None:
+        sm = session.sm
+        if sm is None:
+            return
+        sm.handled = (sm.handled + 1) % management.MODULUS
+        if isinstance(verdict, asyncio.Task):
+            session.work = verdict
+        elif session.work is not None:
+            session.work = None
+        if isinstance(stanza, Presence):
+            session.changed()
 
     def _control(self, event: Event) -> object:
         if isinstance(event, BadAddress):
             self._bad_address(event)
         elif isinstance(event, Nonza):
-            text = f"<{event.name[:50]}/> is not understood here"
-            self.close(StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, text))
+            return self._nonza(event)
         elif isinstance(event, events.UpgradeToTls):
             self._flush()
             if self._wire is not None and self._stream is not None:
@@ -222,13 +231,87 @@ class ClientConnection:
             self._refused(event)
         elif isinstance(event, events.BindWanted):
             return start(self._bind(event))
+        elif isinstance(event, events.ResumeWanted):
+            return start(self._resume(event))
         elif isinstance(event, events.RegisterWanted):
             return start(self._register(event.iq))
         elif isinstance(event, events.Closed):
             self._closed(event)
         return None
 
+    # Elements that are no stanzas
+
+    def _nonza(self, nonza: Nonza) -> None:
+        session = self._session
+        if session is None:
+            return
+        if nonza.ns == ns.SM:
+            try:
+                self._manage(nonza, session)
+            except StreamError as error:
+                self.close(error)
+            return
+        handle = self._door.hosts[session.jid.domain].registry.nonza(nonza.ns, nonza.name)
+        if handle is None:
+            self._unsupported(nonza)
+        else:
+            handle(session)
+
+    def _manage(self, nonza: Nonza, session: ClientSession) -> None:
+        """XEP-0198 §3 and §4.
+
+        Raises:
+            StreamError: the client broke a rule.
+        """
+        name = nonza.name
+        if name == "enable":
+            self._enable(nonza, session)
+        elif name == "resume":
+            # §5: only instead of a bind.
+            self._fail_sm(StanzaError(Condition.UNEXPECTED_REQUEST))
+        elif session.sm is None or name not in {"r", "a"}:
+            self._unsupported(nonza)
+        elif name == "r":
+            session.count()
+        else:
+            session.acknowledged(management.read_a(nonza))
+
+    def _enable(self, nonza: Nonza, session: ClientSession) -> None:
+        if session.sm is not None:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "stream management is on already")
+        try:
+            wanted = management.read_enable(nonza)
+        except StanzaError as error:
+            self._fail_sm(error)
+            return
+        session.say(self.enable(session, wanted))
+
+    def enable(self, session: ClientSession, wanted: management.Enable) -> bytes:
+        """Begin stream management; returns the `<enabled/>`, which has to be written next."""
+        door = self._door
+        most = door.resumptions.bounds.seconds
+        resume = wanted.resume and most > 0 and not session.facts.temporary
+        seconds = min(wanted.max or most, most) if resume else 0
+        number = door.resumptions.next_number()
+        name = door.token() if resume else ""
+        session.manage(StreamManagement(number, name, seconds, durable=resume))
+        door.resumptions.add(session)
+        location = door.resumptions.location
+        return management.enabled(
+            name, resume=resume, max=seconds or None, location=location if resume else ""
+        )
+
+    def _fail_sm(self, error: StanzaError) -> None:
+        self.write(management.failed(error.condition, text=error.text))
+
+    def _unsupported(self, nonza: Nonza) -> None:
+        text = f"<{nonza.name[:50]}/> is not understood here"
+        self.close(StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, text))
+
     def _bad_address(self, event: BadAddress) -> None:
+        session = self._session
+        if session is not None and session.sm is not None:
+            self._handled(session, event.stanza, None)
         if event.attr == "from":
             self.close(StreamError(StreamCondition.INVALID_FROM, event.why))
         elif self._session is not None and event.stanza.type not in {"error", "result"}:
@@ -326,13 +409,44 @@ class ClientConnection:
             tls=wire.tls.version if wire.tls is not None else "",
             temporary=wanted.mechanism == anonymous.NAME,
         )
-        self._session = ClientSession(jid, facts, self)
+        host = door.hosts[jid.domain]
+        self._session = ClientSession(jid, facts, host, door.resumptions, self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._logger().info("session started", mechanism=wanted.mechanism, tls=facts.tls)
-        await _settled(door.hosts[jid.domain].bind(self._session))
+        await _settled(host.bind(self._session))
         self._answer(stream.bound(jid))
+
+    async def _resume(self, wanted: events.ResumeWanted) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        try:
+            asked = management.read_resume(wanted.nonza)
+            session = await self._door.resumptions.take(wanted.account, asked)
+            if session.sm is not None:
+                session.sm.resume(asked.h)
+        except ResumeFailed as failed:
+            data = management.failed(failed.error.condition, failed.handled, failed.error.text)
+            self._answer(stream.resume_failed(data))
+            return
+        except StanzaError as error:
+            self._answer(stream.resume_failed(management.failed(error.condition, text=error.text)))
+            return
+        except StreamError as error:  # XEP-0198 §6: more acknowledged than was sent
+            self.close(error)
+            return
+        if self._wire is None or stream.closed or session.sm is None:
+            session.since = self._door.resumptions.now()
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._session = session
+        self._logger().info("session resumed", mechanism=wanted.mechanism)
+        self._answer(stream.resumed(management.resumed(asked.previd, session.sm.handled)))
+        session.attach(self)
 
     def _too_late(self) -> None:
         self._timer = None
@@ -346,11 +460,14 @@ class ClientConnection:
             log = self._logger()
             write = log.info if event.by_peer else log.debug
             write("stream closed", condition=event.error.condition.value, text=event.error.text)
+        if self._session is not None:
+            # Who closes the stream, or was told why it is closed, knows what has arrived.
+            self._session.mark.clean = event.by_peer and event.error is None
         if self._wire is not None:
             self._wire.close()
-        self._leave(None)
+        self._leave(None, broken=False)
 
-    def _leave(self, error: Exception | None) -> None:
+    def _leave(self, error: Exception | None, *, broken: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -360,8 +477,12 @@ class ClientConnection:
         self._backlog = None
         if session is not None:
             log = _log.bind(jid=session.jid.text)
-            log.info("session ended", **({"error": str(error)} if error else {}))
-            self._door.hosts[session.jid.domain].unbind(session)
+            if broken and session.sm is not None and session.sm.id:
+                log.info("connection lost", **({"error": str(error)} if error else {}))
+                session.away()
+            else:
+                log.info("session ended", **({"error": str(error)} if error else {}))
+                session.end()
 
     def _source(self) -> str:
         return self._wire.peer.source if self._wire is not None else ""

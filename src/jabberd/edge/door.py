@@ -11,11 +11,12 @@ from jabberd.core.host import LocalHost
 from jabberd.core.ports import RegisterApi
 from jabberd.core.router import Router
 from jabberd.core.session import Session, Sessions
+from jabberd.edge.resumption import Resumptions
 from jabberd.net.clock import Clock
 from jabberd.net.limits import Attempts
 from jabberd.net.wire import Wire
 from jabberd.storage.api import Stores
-from jabberd.xmpp import ns
+from jabberd.xmpp import ns, sm
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError, StreamError
 from jabberd.xmpp.frames import Limits
@@ -71,6 +72,7 @@ class ClientDoor:
         limits_after: of a stream after login.
         login_seconds: how long a login may take.
         output_bytes: how much may wait for a client that does not read.
+        resumptions: sessions that can be resumed.
         connections: all that are open.
         pool: parsers that the streams share.
         features: by domain: what its modules offer after login, serialised.
@@ -90,6 +92,7 @@ class ClientDoor:
     limits_after: Limits
     login_seconds: float
     output_bytes: int
+    resumptions: Resumptions
     connections: set[Closeable] = field(default_factory=set)
     pool: Pool = field(default_factory=Pool)
     features: dict[str, bytes] = field(default_factory=dict)
@@ -129,7 +132,7 @@ class ClientDoor:
                 for feature in module.stream_features
             )
             self.features[host.domain.domain] = made
-        return made + _limits_element(self.limits_after)
+        return made + sm.FEATURE + _limits_element(self.limits_after)
 
     async def register(self, stream: ReceivingStream, iq: Iq, wire: Wire) -> Iq:
         """Answer an in-band registration before login (XEP-0077)."""

@@ -1,37 +1,37 @@
-"""XEP-0160 Offline Messages: kept for whoever is not there, delivered when they come."""
+"""XEP-0160 Offline Messages: what waits in the log for whoever is not there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
+from jabberd.core.eager import settle
 from jabberd.core.module import (
     Flow,
     Host,
     Module,
     OnMessage,
     OnSession,
+    OnWaiting,
     Outcome,
     Phase,
     SessionEvent,
     Side,
     Xep,
 )
-from jabberd.core.session import Session
+from jabberd.core.ports import MessagesApi
+from jabberd.core.session import READS_ARCHIVE, Session
 from jabberd.core.verdict import Dropped, Stored
-from jabberd.xmpp import ns
+from jabberd.storage.log_api import Entry, Flag
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.payload.delay import delay
-from jabberd.xmpp.stanza import Message, ParseError, qname, read_stanza
+from jabberd.xmpp.payload.keeping import is_fleeting, waits
+from jabberd.xmpp.stanza import Message, ParseError
 
 XEPS: Final = (Xep(160, "1.0.1"), Xep(203, "2.0"))
 
 _BY: Final = "offline"
 _PAGE: Final = 100
-_KNOWN: Final = 10_000  # accounts whose queue is known to be empty
-_CHAT_STATE: Final = f"{ns.CHAT_STATES} "
-_NO_STORE: Final = qname(ns.HINTS, "no-store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +46,32 @@ class Options:
 
 
 class Offline:
-    """Keeps messages in the queue store and gives them to the next session that takes messages."""
+    """Gives what waits in the log to the next session that takes messages."""
 
     def __init__(self, host: Host, options: Options) -> None:
         self._host = host
         self._options = options
-        # Accounts whose queue is being delivered now, and whether more came in meanwhile.
+        # Accounts whose messages are being delivered now, and whether more have come meanwhile.
         self._flushing: dict[JID, bool] = {}
-        # Accounts for whom nothing waits: nobody else writes into their queues.
-        self._empty: dict[JID, None] = {}
 
     async def keep(self, message: Message, flow: Flow) -> Outcome:
-        """Store what nobody is there to receive.
+        """Leave a message in the log that nobody is there to receive.
 
         Raises:
             StanzaError: service-unavailable, where the account's messages are too many.
         """
-        if not _keepable(message):
+        if not waits(message):
+            if message.kind in {"chat", "normal"} and is_fleeting(message):
+                return Dropped(_BY, "XEP-0160 §3: there is nothing in it but a chat state")
             return None
-        if not _worthwhile(message):
-            return Dropped(_BY, "XEP-0160 §3: there is nothing in it but a chat state")
-        now, owner = self._host.now(), flow.account
-        stamped = message.with_child(delay(now, self._host.domain, "Offline storage"))
-        queue = self._host.stores.queue
-        self._empty.pop(owner, None)
-        if not await queue.append(owner.text, stamped.to_bytes(), now, limit=self._options.keep):
+        log = self._host.require(MessagesApi)
+        flags = await settle(log.incoming(message, flow.account))
+        # The bound is looked at before the message is written (XEP-0160 §3: the sender is told).
+        if await log.waiting(flow.account) >= self._options.keep:
             raise StanzaError(
                 Condition.SERVICE_UNAVAILABLE, "too many messages wait for the recipient"
             )
-        self._empty.pop(owner, None)  # somebody may have looked while it was on its way
-        self._catch(owner)
+        log.store(message, flow.account, flow.origin, flags)
         return Stored(_BY)
 
     async def deliver(self, session: Session) -> None:
@@ -83,46 +79,56 @@ class Offline:
         if not _takes(session):
             return
         owner = session.jid.bare
-        if owner in self._empty:
-            return
         if owner in self._flushing:
             self._flushing[owner] = True
             return
+        log = self._host.require(MessagesApi)
         drained, self._flushing[owner] = False, True
         # What arrives meanwhile is younger than what waits: it may not overtake.
         session.hold()
         try:
-            while self._flushing[owner]:
-                self._flushing[owner] = False
-                drained = await self._drain(session)
+            while self._flushing[owner] or session.missed:
+                self._flushing[owner] = session.missed = False
+                drained = not await log.waiting(owner) or await self._drain(session, log)
+                if not drained:
+                    break
         finally:
             del self._flushing[owner]
+            session.missed = False
             session.release()
         if not drained:
-            self._catch(owner)
-            return
-        self._empty[owner] = None
-        if len(self._empty) > _KNOWN:
-            del self._empty[next(iter(self._empty))]
+            self.catch(owner, None)
 
-    async def _drain(self, session: Session) -> bool:
+    async def _drain(self, session: Session, log: MessagesApi) -> bool:
         # False where the session takes no more and the rest has to wait for another.
         owner = session.jid.bare
-        queue = self._host.stores.queue
-        while waiting := await queue.read(owner.text, limit=_PAGE):
+        store = self._host.stores.log
+        after = 0
+        await log.settled()
+        while waiting := await store.waiting(owner.text, after=after, limit=_PAGE):
             if session not in self._host.sessions(owner) or not _takes(session):
                 return False
+            # What another session is being given, or this one already, is on its way.
+            on_the_way = set[int]().union(*(s.keys() for s in self._host.sessions(owner)))
             for entry in waiting:
+                if entry.key in on_the_way or not self._wants(session, entry):
+                    continue
                 try:
-                    session.send(read_stanza(entry.stanza), ahead=True)
+                    log.hand_over(session, entry)
                 except ParseError:
                     # Of no use to anybody, and it must not stop those behind it.
-                    continue
-            await queue.discard(owner.text, waiting[-1].id)
+                    log.collected(owner, [entry.key])
+            after = waiting[-1].key
+            await log.settled()
         return True
 
-    def _catch(self, owner: JID) -> None:
-        # Somebody may have come while the message was on its way into the queue.
+    @staticmethod
+    def _wants(session: Session, entry: Entry) -> bool:
+        # XEP-0386: a client of this kind reads its archive; so only what is not there is for it.
+        return not (session.get(READS_ARCHIVE) and entry.flags & Flag.VISIBLE)
+
+    def catch(self, owner: JID, _message: Message | None) -> None:
+        """Messages have begun to wait; somebody may have come meanwhile."""
         if owner in self._flushing:
             self._flushing[owner] = True
             return
@@ -136,17 +142,6 @@ def _takes(session: Session) -> bool:
     return session.presence is not None and session.priority >= 0
 
 
-def _keepable(message: Message) -> bool:
-    # RFC 6121 table 1: chat is kept, normal only where it was not meant for one resource.
-    if _NO_STORE in message.children or message.to is None:
-        return False
-    return message.kind == "chat" or (message.kind == "normal" and message.to.is_bare)
-
-
-def _worthwhile(message: Message) -> bool:
-    return any(not name.startswith(_CHAT_STATE) for name in message.children)
-
-
 def load(host: Host, options: Options) -> Module:
     """The module's value for one host."""
     offline = Offline(host, options)
@@ -155,5 +150,6 @@ def load(host: Host, options: Options) -> Module:
         handlers=[
             OnMessage(Side.RECEIVED, Phase.FALLBACK, offline.keep),
             OnSession(SessionEvent.AVAILABLE, offline.deliver),
+            OnWaiting(offline.catch),
         ],
     )

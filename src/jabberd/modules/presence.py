@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from jabberd.core.module import (
     Flow,
@@ -27,7 +27,12 @@ from jabberd.xmpp.payload.delay import delay
 from jabberd.xmpp.stanza import Presence
 
 RFC: Final = "6121 §4"
-DIRECTED: Final[Slot[set[JID] | None]] = Slot("presence.directed", None)
+DIRECTED: Final[Slot[set[JID] | None]] = Slot(
+    "presence.directed",
+    None,
+    save=lambda directed: sorted(jid.text for jid in directed or ()),
+    load=lambda kept: {JID.parse(text) for text in cast("list[str]", kept)},
+)
 
 _BY: Final = "presence"
 

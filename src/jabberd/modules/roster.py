@@ -22,7 +22,7 @@ from jabberd.core.module import (
     Reply,
 )
 from jabberd.core.ports import RosterApi, SubscriptionApi
-from jabberd.core.session import Session, Slot
+from jabberd.core.session import Session, flag_slot
 from jabberd.storage.api import RosterChange, RosterFull, RosterItem, RosterPage, Subscription
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
@@ -32,7 +32,7 @@ from jabberd.xmpp.payload import roster as wire
 from jabberd.xmpp.stanza import Iq, qname
 
 RFC: Final = "6121 §2"
-INTERESTED: Final = Slot("roster.interested", False)
+INTERESTED: Final = flag_slot("roster.interested")
 
 _CHILDREN: Final = (qname(ns.ROSTER, "query"),)
 _contact: Final = attrgetter("contact")

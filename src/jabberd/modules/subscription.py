@@ -20,7 +20,7 @@ from jabberd.core.module import (
     Side,
 )
 from jabberd.core.ports import PresenceApi, RosterApi, SubscriptionApi
-from jabberd.core.session import Session, Slot
+from jabberd.core.session import Session, flag_slot
 from jabberd.core.subscription import Step, inbound, outbound
 from jabberd.core.verdict import Delivered, Dropped, Handled, Stored, Verdict
 from jabberd.storage.api import RosterChange, RosterItem, Subscription
@@ -31,7 +31,7 @@ from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import ParseError, Presence, read_stanza
 
 RFC: Final = "6121 §3"
-ASKED: Final = Slot("subscription.asked", False)
+ASKED: Final = flag_slot("subscription.asked")
 
 _BY: Final = "subscription"
 

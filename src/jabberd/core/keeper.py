@@ -1,0 +1,317 @@
+"""Writes the messages of one host's accounts into the durable log, and watches over them there.
+
+Which messages are kept is not decided here: `ArchiveRules` (a module) says what is visible in an
+archive, and `xmpp.payload.keeping` what waits for somebody who is not there.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final
+
+from jabberd.core.archive_id import ArchiveIds
+from jabberd.core.parcel import Parcel
+from jabberd.core.ports import ArchiveRules
+from jabberd.core.resent import Mark, Resent, unique_of
+from jabberd.core.session import Session
+from jabberd.core.turn import Turn, Turns
+from jabberd.storage.api import StorageError
+from jabberd.storage.log_api import Doc, Entry, Flag, Log
+from jabberd.xmpp import ns
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.payload.delay import delay
+from jabberd.xmpp.payload.keeping import waits
+from jabberd.xmpp.payload.sid import STANZA_ID, stanza_id
+from jabberd.xmpp.stanza import Message, ParseError, read_stanza
+
+Refuse = Callable[[Message, Session | None, StorageError], None]
+_VISIBLE: Final = int(Flag.VISIBLE)
+_AWAITING: Final = int(Flag.AWAITING)
+_SENT: Final = int(Flag.SENT)
+_COUNTS: Final = 10_000
+_BODY: Final = re.compile(rb"<body>([^<]*)</body>")
+_CHAR_REF: Final = b"&"
+_SEARCHABLE: Final = 16_384  # characters of one message that can be searched
+
+
+class Ledger:
+    """What the hosts of one server share: the log, its turns, and what was sent lately.
+
+    Args:
+        log: the store.
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, log: Log, now: Callable[[], float]) -> None:
+        self.log = log
+        self.now = now
+        self.turns = Turns(log)
+        self.ids = ArchiveIds(log.secret)
+        self.resent = Resent()
+
+
+class Keeper:
+    """The log, for one host. Implements `core.ports.MessagesApi` and `core.parcel.Custodian`.
+
+    Args:
+        domain: of the host.
+        ledger: shared by the hosts of the server.
+        now: seconds since the epoch.
+        refuse: tells a sender that a message could not be stored after all.
+        waiting: called when messages of an account have begun to wait, with the newest where
+            it is known.
+    """
+
+    def __init__(
+        self,
+        domain: JID,
+        ledger: Ledger,
+        now: Callable[[], float],
+        refuse: Refuse,
+        waiting: Callable[[JID, Message | None], None],
+    ) -> None:
+        self._domain = domain
+        self._log = ledger.log
+        self._turns = ledger.turns
+        self._ids = ledger.ids
+        self._resent = ledger.resent
+        self._now = now
+        self._refuse = refuse
+        self._tell_waiting = waiting
+        self._counts: OrderedDict[str, int] = OrderedDict()  # of what waits, by account
+        self._counting = 0  # how many counts are being read just now
+        self._changed: set[str] = set()  # accounts for which they come too late
+        self.rules: ArchiveRules | None = None
+
+    # What is to be kept
+
+    def incoming(self, message: Message, account: JID) -> int | Awaitable[int]:
+        """The flags of the entry that the recipient's log gets; 0 where it gets none."""
+        rules = self.rules
+        if rules is not None:
+            visible = rules.visible(message, account, outgoing=False)
+            if visible is True:
+                return _VISIBLE
+            if visible is not False:
+                return self._incoming_later(message, visible)
+        return _AWAITING if waits(message) else 0
+
+    async def _incoming_later(self, message: Message, visible: Awaitable[bool]) -> int:
+        if await visible:
+            return _VISIBLE
+        return _AWAITING if waits(message) else 0
+
+    def outgoing(self, message: Message, account: JID) -> bool | Awaitable[bool]:
+        """Whether the sender's archive gets the message."""
+        rules = self.rules
+        return rules is not None and rules.visible(message, account, outgoing=True)
+
+    def again(self, message: Message, session: Session, mark: Mark) -> bool:
+        """Whether a client sends a message again that is in the log already."""
+        to = message.to
+        return to is not None and self._resent.again(
+            session.jid.bare.text, to.bare.text, message, mark
+        )
+
+    def forget_sent(self, message: Message, session: Session) -> None:
+        """A message was refused: its sender may try again."""
+        if message.to is not None:
+            self._resent.forget(session.jid.bare.text, message.to.bare.text, message)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether messages should wait until the disk has caught up."""
+        return self._turns.crowded
+
+    # Into the log
+
+    def receive(
+        self, message: Message, account: JID, flags: int, origin: Session | None
+    ) -> tuple[Message, Parcel]:
+        """Write a message into the log of its recipient.
+
+        Returns:
+            The message as the recipient gets it, and the parcel to send with it.
+        """
+        peer = message.from_ or self._domain
+        turn = self._turns.open()
+        turn.refused.append(partial(self._refuse, message, origin))
+        key = self._enter(turn, message, account.text, peer, flags)
+        if flags & _VISIBLE:
+            message = self.stamped(message, account, key)
+        return message, Parcel(account.text, key, message.to_bytes(), turn, flags, self)
+
+    def send(self, message: Message, account: JID) -> tuple[Message, Parcel]:
+        """Write a message into the log of its sender.
+
+        Returns:
+            The message with the identifier that it has in the sender's archive, and the parcel
+            for copies to the sender's other clients.
+        """
+        peer = message.to or account
+        turn = self._turns.open()
+        flags = _VISIBLE | _SENT
+        key = self._enter(turn, message, account.text, peer, flags)
+        stamped = self.stamped(message, account, key)
+        return stamped, Parcel(account.text, key, b"", turn, flags, self)
+
+    def _enter(self, turn: Turn, message: Message, owner: str, peer: JID, flags: int) -> int:
+        now = self._now()
+        key = self._log.next_key(now)
+        wire = message.to_bytes()
+        unit = turn.unit
+        doc = 0
+        rules = self.rules
+        if flags & _VISIBLE and rules is not None and rules.searchable:
+            if turn.wire is wire and unit.docs:  # the other side's copy of the same message
+                first = unit.docs[-1]
+                doc = first.key
+                unit.docs[-1] = Doc(doc, (*first.owners, owner), first.text)
+            elif text := _text(message):
+                doc = key
+                unit.docs.append(Doc(key, (owner,), text))
+                turn.wire = wire
+        unit.entries.append(
+            Entry(key, owner, peer.bare.text, peer.resource, now, flags,
+                  unique_of(message)[0], doc, wire)
+        )  # fmt: skip
+        turn.bytes += len(wire)
+        if flags & _AWAITING:
+            self._count(owner, 1)
+        return key
+
+    def stamped(self, message: Message, account: JID, key: int) -> Message:
+        """The message with its identifier in an account's archive (XEP-0359 §3.3)."""
+        tail = stanza_id(account, self._ids.id_of(key))
+        return message.with_tail(tail, STANZA_ID)
+
+    # MessagesApi
+
+    async def settled(self) -> None:
+        """See `MessagesApi.settled`."""
+        await self._turns.settled()
+
+    def id_of(self, key: int) -> str:
+        """See `MessagesApi.id_of`."""
+        return self._ids.id_of(key)
+
+    def key_of(self, text: str) -> int | None:
+        """See `MessagesApi.key_of`."""
+        return self._ids.key_of(text)
+
+    async def waiting(self, account: JID) -> int:
+        """See `MessagesApi.waiting`."""
+        owner = account.text
+        while (known := self._counts.get(owner)) is None:
+            self._counting += 1
+            try:
+                await self._turns.settled()
+                counted = await self._log.count_waiting(owner)
+            finally:
+                self._counting -= 1
+            changed = owner in self._changed
+            if not self._counting:
+                self._changed.clear()
+            if not changed:
+                self._counts[owner] = counted
+                if len(self._counts) > _COUNTS:
+                    self._counts.popitem(last=False)
+        return known
+
+    def store(self, message: Message, account: JID, origin: Session | None, flags: int) -> None:
+        """See `MessagesApi.store`."""
+        peer = message.from_ or self._domain
+        turn = self._turns.open()
+        turn.refused.append(partial(self._refuse, message, origin))
+        self._enter(turn, message, account.text, peer, flags | _AWAITING)
+        turn.after.append(partial(self._tell_waiting, account, message))
+
+    def hand_over(self, session: Session, entry: Entry) -> None:
+        """See `MessagesApi.hand_over`."""
+        message = self._message(entry)
+        if not message.has(ns.DELAY, "delay"):
+            message = message.with_child(delay(entry.at, self._domain, "Offline storage"))
+        if entry.flags & _VISIBLE:
+            message = self.stamped(message, session.jid.bare, entry.key)
+        session.send(message, self._parcel(entry, message.to_bytes()), ahead=True)
+
+    def parcel_of(self, entry: Entry) -> tuple[bytes, Parcel]:
+        """An entry as it was sent to its owner before, and a parcel for it.
+
+        Raises:
+            ParseError: it is not what this class writes.
+        """
+        message = self._message(entry)
+        if entry.flags & _VISIBLE:
+            message = self.stamped(message, JID.parse(entry.owner), entry.key)
+        data = message.to_bytes()
+        return data, self._parcel(entry, data)
+
+    def _message(self, entry: Entry) -> Message:
+        message = read_stanza(entry.stanza)
+        if not isinstance(message, Message):
+            raise ParseError(f"the log has a <{message.tag}/> in it")
+        return message
+
+    def _parcel(self, entry: Entry, data: bytes) -> Parcel:
+        turn = Turn()
+        turn.pending = False
+        return Parcel(entry.owner, entry.key, data, turn, entry.flags, self)
+
+    def collected(self, account: JID, keys: Sequence[int]) -> None:
+        """See `MessagesApi.collected`."""
+        if keys:
+            self._turns.open().unit.delivered.extend(keys)
+            self._recount(account.text)
+
+    def erased(self, account: JID) -> None:
+        """The account is gone, and its log with it."""
+        self._recount(account.text)
+
+    # Custodian
+
+    def arrived(self, parcel: Parcel) -> None:
+        """A message that waited has come to its owner."""
+        self._turns.open().unit.delivered.append(parcel.key)
+        if parcel.flags & _AWAITING:
+            self._count(parcel.account, -1)
+
+    def waits(self, parcel: Parcel) -> None:
+        """A session holds a message back."""
+        self._turns.open().unit.awaiting.append(parcel.key)
+        self._count(parcel.account, 1)
+
+    def returned(self, parcel: Parcel) -> None:
+        """A message has not come to its owner."""
+        turn = self._turns.open()
+        if not parcel.flags & _AWAITING:
+            parcel.flags |= _AWAITING
+            turn.unit.awaiting.append(parcel.key)
+            self._count(parcel.account, 1)
+        turn.after.append(partial(self._tell_waiting, JID.parse(parcel.account), None))
+
+    def _recount(self, owner: str) -> None:
+        self._counts.pop(owner, None)
+        if self._counting:
+            self._changed.add(owner)
+
+    def _count(self, owner: str, change: int) -> None:
+        known = self._counts.get(owner)
+        if known is not None:
+            self._counts[owner] = max(0, known + change)
+        elif self._counting:
+            self._changed.add(owner)
+
+
+def _text(message: Message) -> str:
+    """What can be searched of a message: its body."""
+    found = _BODY.search(message.inner)
+    if found is not None and message.inner.count(b"<body") == 1:
+        raw = found[1]
+        text = raw.decode()
+        return html.unescape(text)[:_SEARCHABLE] if _CHAR_REF in raw else text[:_SEARCHABLE]
+    return (message.body() or "")[:_SEARCHABLE]

@@ -1,0 +1,406 @@
+"""The session of a client: with a connection, or waiting for its client to come back (XEP-0198)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import structlog
+
+from jabberd.core.host import LocalHost
+from jabberd.core.module import SessionEvent
+from jabberd.core.parcel import Parcel
+from jabberd.core.session import SessionFacts, SessionState, Slot
+from jabberd.core.turn import Turn, Turns
+from jabberd.edge.sm import Bounds, StreamManagement
+from jabberd.storage.log_api import Saved, Unit
+from jabberd.xmpp import sm as wire
+from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Iq, ParseError, Presence, Stanza, error_reply, read_stanza
+
+T = TypeVar("T")
+_log: Final = structlog.get_logger("jabberd.c2s")
+
+
+class Carrier(Protocol):
+    """A connection, as the session that it carries sees it."""
+
+    def write(self, data: bytes) -> None:
+        """Write bytes of the stream."""
+
+    def close(self, error: StreamError | None = None) -> None:
+        """End the stream, and the session with it."""
+
+    def release(self, error: StreamError | None) -> None:
+        """The session goes on without this connection; close it.
+
+        Args:
+            error: ends the stream; without one, the connection is closed and the stream is not,
+                so that the client knows that it may resume.
+        """
+
+    def abort(self) -> None:
+        """The connection is as good as broken: break it."""
+
+
+class Keeping(Protocol):
+    """What sessions share; `edge.resumption` implements it."""
+
+    bounds: Bounds
+    turns: Turns
+    now: Callable[[], float]
+
+    def remove(self, session: ClientSession) -> None:
+        """The session is over."""
+
+
+class _Count:
+    """An `<a/>` among the stanzas that wait for a commit."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def to_bytes(self) -> bytes:
+        """The element."""
+        return self._data
+
+
+class _Again:
+    """A stanza that is written once more, of which only the bytes are left."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def to_bytes(self) -> bytes:
+        """The stanza."""
+        return self._data
+
+
+class ClientSession(SessionState):
+    """The session of a client.
+
+    Args:
+        jid: its full JID.
+        facts: how it came about.
+        host: whose account it is.
+        keeping: what sessions share.
+        carrier: its connection; None while there is none.
+
+    Attributes:
+        sm: its stream management; None where the client has not asked for it.
+        since: when the client was last connected, by the loop's clock.
+        work: what is being done with its last stanza, if that takes time.
+    """
+
+    __slots__ = ("_carrier", "_host", "_keeping", "since", "sm", "work")
+
+    def __init__(
+        self,
+        jid: JID,
+        facts: SessionFacts,
+        host: LocalHost,
+        keeping: Keeping,
+        carrier: Carrier | None,
+    ) -> None:
+        super().__init__(jid, facts)
+        self._host = host
+        self._keeping = keeping
+        self._carrier = carrier
+        self.sm: StreamManagement | None = None
+        self.since = 0.0
+        self.work: asyncio.Task[object] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a client is there now."""
+        return self._carrier is not None
+
+    # Out
+
+    def write(self, stanza: Stanza) -> None:
+        """Write a stanza to the client."""
+        carrier = self._carrier
+        if carrier is not None:
+            carrier.write(stanza.to_bytes())
+
+    def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
+        """Write a stanza to the client, unless it is held back."""
+        if parcel is None and self._gate is None and self.sm is None and self._held is None:
+            if self._filter is None or ahead:  # as often: some calls less
+                self.write(stanza)
+                return
+        super().send(stanza, parcel, ahead=ahead)
+
+    def _emit(self, stanza: Stanza, parcel: Parcel | None) -> None:
+        sm = self.sm
+        if sm is None:
+            super()._emit(stanza, parcel)
+            return
+        sm.push(stanza.to_bytes(), parcel)
+        gate = self._gate
+        if parcel is not None:
+            parcel.holders += 1
+        if parcel is not None and parcel.turn.pending:
+            if gate is None:
+                gate = self._gate = deque()
+            # The queue answers for the parcel; the gate only keeps the order.
+            gate.append((parcel.turn, stanza, None))
+            parcel.turn.gates[self] = None
+        else:
+            self._keeping.turns.later(self)
+            if gate:
+                gate.append((None, stanza, None))
+            else:
+                self.write(stanza)
+        if self._carrier is None:
+            self._host.undelivered(self, stanza)
+        if not sm.within(self._keeping.bounds):
+            self._overflow()
+
+    def _overflow(self) -> None:
+        # XEP-0198 has no rule for it. The session goes, not the server's memory; what is in the
+        # log stays there.
+        if self._carrier is not None:
+            text = "too many stanzas are not acknowledged"
+            self._carrier.close(StreamError(StreamCondition.POLICY_VIOLATION, text))
+        else:
+            asyncio.get_running_loop().call_soon(self.finish, "too much waits for its client")
+
+    def committed(self, turn: Turn) -> None:
+        """See `core.turn.Gate`."""
+        sm = self.sm
+        if sm is None:
+            super().committed(turn)
+            return
+        if turn.failed is not None:
+            sm.discard(turn)
+            sm.changed = sm.durable
+            sm.told = -1
+            self._keeping.turns.later(self)
+        super().committed(turn)
+        if not self._gate:
+            self._ask()
+
+    def _may_leave(self, waited: Turn | None, stanza: Stanza) -> bool:
+        # A count is told also where the commit failed: the client got errors for what it covers.
+        return super()._may_leave(waited, stanza) or isinstance(stanza, _Count)
+
+    # Acknowledgements (XEP-0198 §4)
+
+    def manage(self, sm: StreamManagement) -> None:
+        """Begin to count."""
+        self.sm = sm
+        self._keeping.turns.later(self)
+
+    def count(self) -> None:
+        """The client asks how many of its stanzas were handled: tell it when that is on disk."""
+        sm = self.sm
+        if sm is None:
+            return
+        turns = self._keeping.turns
+        if sm.durable and sm.told != sm.handled:
+            turn: Turn | None = turns.open()
+            if turn is not None:
+                turn.unit.handled[sm.number] = sm.told = sm.handled
+        else:
+            turn = turns.latest()
+        self.say(wire.a(sm.handled), turn)
+
+    def say(self, data: bytes, turn: Turn | None = None) -> None:
+        """Write something that is no stanza, behind what was sent before it.
+
+        Args:
+            data: an element.
+            turn: what has to be committed before.
+        """
+        count = cast("Stanza", _Count(data))
+        if turn is not None:
+            if self._gate is None:
+                self._gate = deque()
+            self._gate.append((turn, count, None))
+            turn.gates[self] = None
+        elif self._gate:
+            self._gate.append((None, count, None))
+        else:
+            self.write(count)
+
+    def acknowledged(self, h: int) -> None:
+        """The client has handled everything up to its count.
+
+        Raises:
+            StreamError: undefined-condition, where that is more than was sent.
+        """
+        sm = self.sm
+        if sm is None:
+            return
+        sm.acknowledge(h)
+        sm.asked = 0.0
+        if sm.queue:
+            self._ask()
+        elif sm.durable:
+            self._keeping.turns.later(self)
+
+    def _ask(self) -> None:
+        sm, carrier = self.sm, self._carrier
+        if sm is not None and carrier is not None and sm.queue and not sm.asked:
+            sm.asked = self._keeping.now()
+            carrier.write(wire.R)
+
+    def journal(self, unit: Unit) -> None:
+        """See `core.turn.Gate`."""
+        sm = self.sm
+        if sm is None:
+            return
+        if sm.durable:
+            if sm.changed:
+                sm.changed = False
+                unit.sessions[sm.number] = self._saved(sm)
+            sm.pack(unit)
+        if not self._gate:
+            self._ask()
+
+    def set(self, slot: Slot[T], value: T) -> None:
+        """Keep something here until the session ends."""
+        super().set(slot, value)
+        if slot.save is not None:
+            self.changed()
+
+    def changed(self) -> None:
+        """Something that outlives the process is another by now."""
+        sm = self.sm
+        if sm is not None and sm.durable:
+            sm.changed = True
+            self._keeping.turns.later(self)
+
+    # Without a client, and with one again (XEP-0198 §5)
+
+    def away(self) -> None:
+        """The client is gone without a word, and may come back."""
+        self._carrier = None
+        self.since = self._keeping.now()
+        if self.sm is not None:
+            self.sm.asked = 0.0
+        self._host.emit(SessionEvent.AWAY, self)
+
+    def detach(self, error: StreamError | None) -> None:
+        """Take the session away from its connection."""
+        carrier = self._carrier
+        if carrier is not None:
+            self.away()
+            carrier.release(error)
+
+    def attach(self, carrier: Carrier) -> None:
+        """Give the session to another connection, and write what its client has not got."""
+        self._carrier = carrier
+        sm = self.sm
+        self._gate = None
+        for item in sm.queue if sm is not None else ():
+            turn = item.parcel.turn if item.parcel is not None else None
+            again = cast("Stanza", _Again(item.data))
+            if turn is not None and turn.pending:
+                if self._gate is None:
+                    self._gate = deque()
+                self._gate.append((turn, again, None))
+                turn.gates[self] = None
+            elif self._gate:
+                self._gate.append((None, again, None))
+            else:
+                carrier.write(item.data)
+        self._ask()
+        self._host.emit(SessionEvent.RESUMED, self)
+
+    def become(self, data: dict[str, Any]) -> None:
+        """Take over what `_saved` wrote.
+
+        Raises:
+            KeyError, ValueError, TypeError: it did not.
+        """
+        presence = read_stanza(data["presence"].encode()) if data["presence"] else None
+        self.presence = presence if isinstance(presence, Presence) else None
+        self.priority = self.presence.priority() if self.presence is not None else 0
+        self._stored = dict(data["slots"])
+        self.since = self._keeping.now()
+
+    def _saved(self, sm: StreamManagement) -> Saved:
+        facts = self.facts
+        data = {
+            "jid": self.jid.text,
+            "id": sm.id,
+            "seconds": sm.seconds,
+            "facts": {
+                "address": facts.address,
+                "since": facts.since,
+                "mechanism": facts.mechanism,
+                "tls": facts.tls,
+            },
+            "presence": self.presence.to_bytes().decode() if self.presence else None,
+            "slots": self.kept_slots(),
+        }
+        return Saved(sm.number, self.jid.bare.text, json.dumps(data).encode())
+
+    # The end
+
+    def close(self, error: StreamError | None = None) -> None:
+        """End the stream, with an error if one is given, and the session."""
+        if self._carrier is not None:
+            self._carrier.close(error)
+        else:
+            self.end()
+
+    def lose(self, why: str) -> None:
+        """The connection does not answer: do as if it were broken."""
+        _log.info("connection given up", jid=self.jid.text, reason=why)
+        if self._carrier is not None:
+            self._carrier.abort()
+
+    def finish(self, why: str) -> None:
+        """Nobody has come back: the session ends as if its client had left."""
+        if self._carrier is None:
+            _log.info("session ended", jid=self.jid.text, reason=why)
+            self.end()
+
+    def end(self) -> Awaitable[None] | None:
+        """The session is over; awaitable until everybody has been told."""
+        self._carrier = None
+        told = self._host.unbind(self)
+        self._keeping.remove(self)
+        self.abandon()
+        return told
+
+    def abandon(self) -> None:
+        """What the client has not got goes where it goes when nobody is there (§4)."""
+        super().abandon()
+        sm, self.sm = self.sm, None
+        if sm is None:
+            return
+        for data, parcel in sm.queue:
+            if parcel is not None:
+                if parcel.turn.failed is None:
+                    parcel.drop()
+            elif data.startswith(b"<iq"):
+                self._return(data)
+
+    def _return(self, data: bytes) -> None:
+        """RFC 6121 §8.5.3.2.3: who asked a resource that is gone gets an error."""
+        try:
+            iq = read_stanza(data)
+        except ParseError:
+            return
+        if isinstance(iq, Iq) and iq.is_request and iq.from_ is not None:
+            error = StanzaError(Condition.SERVICE_UNAVAILABLE)
+            self._host.route(error_reply(iq, error))
+
+    def keys(self) -> set[int]:
+        """Keys of the log's entries that are on their way to this client."""
+        found = super().keys()
+        if self.sm is not None:
+            found.update(item.parcel.key for item in self.sm.queue if item.parcel is not None)
+        return found

@@ -1,0 +1,253 @@
+"""Sessions that wait for their clients to come back (XEP-0198 §5), also from a former process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from jabberd.core.host import LocalHost
+from jabberd.core.keeper import Ledger
+from jabberd.core.parcel import Parcel
+from jabberd.core.session import SessionFacts
+from jabberd.edge.client_session import ClientSession
+from jabberd.edge.sm import Bounds, Item, StreamManagement, unpack
+from jabberd.storage.log_api import Entry, Restored
+from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
+from jabberd.xmpp.jid import JID, InvalidJID
+from jabberd.xmpp.sm import Resume
+from jabberd.xmpp.stanza import ParseError
+
+_log: Final = structlog.get_logger("jabberd.resumption")
+_SWEEP_SECONDS: Final = 5.0
+_ENDED: Final = 10_000  # sessions that ended, of which the last count is known
+_KEYS_AT_ONCE: Final = 500
+_WORK_SECONDS: Final = 10.0  # for the last stanza of a broken stream to be dealt with
+
+
+class ResumeFailed(Exception):  # noqa: N818 -- what the client is told
+    """A session cannot be resumed.
+
+    Attributes:
+        error: why.
+        handled: how many of the client's stanzas were handled in it; None where unknown.
+    """
+
+    def __init__(self, error: StanzaError, handled: int | None) -> None:
+        super().__init__(error.text)
+        self.error = error
+        self.handled = handled
+
+
+class Resumptions:
+    """Every session of this server that can be resumed.
+
+    Args:
+        ledger: the durable log.
+        hosts: by domain.
+        clock: of the loop, in seconds.
+        bounds: how much is kept for one session; may be changed at any time.
+        ack_seconds: how long a client may take to acknowledge before its connection counts as
+            broken.
+        location: where clients are to come back to, "host:port"; empty: where they were.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        hosts: Mapping[str, LocalHost],
+        clock: Callable[[], float],
+        bounds: Bounds,
+        ack_seconds: float,
+        location: str = "",
+    ) -> None:
+        self._ledger = ledger
+        self._hosts = hosts
+        self.now = clock
+        self.turns = ledger.turns
+        self.bounds = bounds
+        self.ack_seconds = ack_seconds
+        self.location = location
+        self._sessions: dict[str, ClientSession] = {}
+        self._ended: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def next_number(self) -> int:
+        """A number for one more session in the log."""
+        return self._ledger.log.next_key(self._ledger.now())
+
+    def add(self, session: ClientSession) -> None:
+        """The session can be resumed from now on."""
+        if session.sm is not None and session.sm.id:
+            self._sessions[session.sm.id] = session
+            self._sweep_soon()
+
+    def remove(self, session: ClientSession) -> None:
+        """The session is over."""
+        sm = session.sm
+        if sm is None:
+            return
+        if self._sessions.pop(sm.id, None) is not None:
+            self._ended[sm.id] = (session.jid.bare.text, sm.handled)
+            if len(self._ended) > _ENDED:
+                self._ended.popitem(last=False)
+        self.turns.forget(session)
+        if sm.durable:
+            self.turns.open().unit.ended.append(sm.number)
+
+    async def take(self, account: JID, wanted: Resume) -> ClientSession:
+        """The session that a client wants back, with nobody attached to it any more.
+
+        Raises:
+            ResumeFailed: there is none, or it is somebody else's.
+        """
+        session = self._sessions.get(wanted.previd)
+        if session is None or session.jid.bare != account or session.sm is None:
+            owner, handled = self._ended.get(wanted.previd, ("", 0))
+            known = handled if owner == account.text else None
+            raise ResumeFailed(StanzaError(Condition.ITEM_NOT_FOUND), known)
+        session.detach(StreamError(StreamCondition.CONFLICT, "the session goes on elsewhere"))
+        if session.work is not None:
+            await asyncio.wait({session.work}, timeout=_WORK_SECONDS)
+        # The count that the client is told must be on disk, as in every acknowledgement.
+        sm = session.sm
+        if sm.durable and sm.told != sm.handled:
+            self.turns.open().unit.handled[sm.number] = sm.handled
+            sm.told = sm.handled
+        await self.turns.settled()
+        if self._sessions.get(wanted.previd) is not session or session.connected:
+            raise ResumeFailed(StanzaError(Condition.ITEM_NOT_FOUND), sm.handled)
+        return session
+
+    # Time
+
+    def _sweep_soon(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """End what nobody has come back to, and connections that nobody answers on."""
+        self._timer = None
+        now = self.now()
+        for session in list(self._sessions.values()):
+            sm = session.sm
+            if sm is None:
+                continue
+            if session.connected:
+                if sm.asked and now - sm.asked > self.ack_seconds:
+                    session.lose("no acknowledgement came")
+            elif now - session.since > sm.seconds:
+                session.finish("its client has not come back")
+        if self._sessions:
+            self._sweep_soon()
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # From one process to the next
+
+    async def restore(self, left: Sequence[Restored], make: Make) -> int:
+        """Take over the sessions of a former process.
+
+        Args:
+            left: what it left behind.
+            make: makes a session without a connection.
+
+        Returns:
+            How many there are.
+        """
+        keys = [key for one in left for key in _keys(one)]
+        entries = await self._entries(left)
+        unsettled = set(await self._ledger.log.unsettled()) - set(keys)
+        # The former process may have died before these were written to anybody.
+        self.turns.open().unit.awaiting.extend(sorted(unsettled))
+        parcels: dict[int, tuple[bytes, Parcel]] = {}
+        count = 0
+        for one in left:
+            session = self._revive(one, make)
+            if session is None or session.sm is None:
+                self.turns.open().unit.ended.append(one.saved.number)
+                continue
+            placed = self._placed(one, session, entries, parcels)
+            session.sm.restore(one.handled, placed)
+            self.add(session)
+            count += 1
+        await self.turns.settled()
+        return count
+
+    async def _entries(self, left: Sequence[Restored]) -> dict[int, Entry]:
+        found: dict[int, Entry] = {}
+        for one in left:
+            keys = _keys(one)
+            for at in range(0, len(keys), _KEYS_AT_ONCE):
+                some = await self._ledger.log.get(one.saved.owner, keys[at : at + _KEYS_AT_ONCE])
+                found.update((entry.key, entry) for entry in some)
+        return found
+
+    def _revive(self, one: Restored, make: Make) -> ClientSession | None:
+        try:
+            data = json.loads(one.saved.data)
+            jid = JID.parse(data["jid"])
+            host = self._hosts.get(jid.domain)
+            if host is None or _has(host, jid):
+                return None
+            session = make(jid, SessionFacts(**data["facts"]))
+            session.manage(
+                StreamManagement(one.saved.number, data["id"], data["seconds"], durable=True)
+            )
+            session.become(data)
+        except (ValueError, KeyError, TypeError, InvalidJID, ParseError) as error:
+            _log.error("a session could not be restored", owner=one.saved.owner, error=str(error))
+            return None
+        host.adopt(session)
+        return session
+
+    def _placed(
+        self,
+        one: Restored,
+        session: ClientSession,
+        entries: Mapping[int, Entry],
+        parcels: dict[int, tuple[bytes, Parcel]],
+    ) -> Iterable[tuple[int, Item]]:
+        keeper = self._hosts[session.jid.domain].keeper
+        for row in one.journal:
+            for place, what in enumerate(unpack(row.items), row.first):
+                if isinstance(what, bytes):
+                    yield place, Item(what, None)
+                    continue
+                entry = entries.get(what)
+                if entry is None:
+                    continue
+                if what not in parcels:
+                    parcels[what] = keeper.parcel_of(entry)
+                wire, parcel = parcels[what]
+                parcel.holders += 1
+                yield place, Item(wire, parcel)
+
+    def save(self) -> None:
+        """Write down what is not yet: the process is about to end."""
+        turn = self.turns.open()
+        for session in self._sessions.values():
+            if session.sm is not None and session.sm.durable:
+                session.detach(None)
+                session.sm.changed = True
+                turn.gates[session] = None
+
+
+Make = Callable[[JID, SessionFacts], ClientSession]
+
+
+def _has(host: LocalHost, jid: JID) -> bool:
+    return any(other.jid == jid for other in host.sessions(jid.bare))
+
+
+def _keys(one: Restored) -> list[int]:
+    return [what for row in one.journal for what in unpack(row.items) if isinstance(what, int)]
