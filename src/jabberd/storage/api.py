@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from jabberd.storage.log_api import Log
 from jabberd.xmpp.sasl import keys as sasl
 
 ScramKeys = sasl.ScramKeys
@@ -118,21 +119,6 @@ class RosterChange:
     after: RosterItem | None
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """A stanza that waits for its owner.
-
-    Attributes:
-        id: grows with every entry of the same owner.
-        at: when it was queued, seconds since the epoch.
-        stanza: its bytes, in the jabber:client namespace.
-    """
-
-    id: int
-    at: float
-    stanza: bytes
-
-
 class Accounts(Protocol):
     """Who may log in."""
 
@@ -219,25 +205,6 @@ class RosterFull(StorageError):  # noqa: N818 -- a kind of StorageError, read as
     """The roster has as many items as are allowed."""
 
 
-class Queue(Protocol):
-    """Stanzas that wait for their owner, in order."""
-
-    async def append(self, owner: str, stanza: bytes, at: float, *, limit: int = 0) -> bool:
-        """Queue at the end; False where `limit` entries wait already (0: no limit)."""
-
-    async def read(self, owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Queued]:
-        """The oldest entries behind `after`."""
-
-    async def count(self, owner: str) -> int:
-        """How many entries wait."""
-
-    async def discard(self, owner: str, up_to: int) -> None:
-        """Remove entries with an id up to and including this one."""
-
-    async def erase(self, owner: str) -> None:
-        """Remove everything of this owner."""
-
-
 class Stores(Protocol):
     """The stores of one database."""
 
@@ -254,8 +221,8 @@ class Stores(Protocol):
         """Contacts and subscription states."""
 
     @property
-    def queue(self) -> Queue:
-        """Stanzas that wait for their owner."""
+    def log(self) -> Log:
+        """Messages, and sessions with stream management."""
 
     async def erase(self, owner: str) -> bool:
         """Remove everything of this owner from every store, in one transaction.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from jabberd.storage.api import RosterItem, StorageError
+from jabberd.storage.log_api import Entry, key_at
 
 INTEGER_MAX = 2**63 - 1
 """The largest integer that both SQLite and PostgreSQL hold."""
@@ -38,6 +40,22 @@ def check_item(item: RosterItem, contact: str) -> None:
     if item.contact != contact:
         raise ValueError(f"a transition of {contact!r} returned {item.contact!r}")
     check_text(item.name, *item.groups)
+
+
+def texts_of(entry: Entry) -> tuple[str, str, str, str]:
+    """What has to be text in an entry."""
+    return entry.owner, entry.peer, entry.resource, entry.unique
+
+
+def check_keys(entries: Iterable[Entry]) -> None:
+    """Refuse entries whose key is smaller than their time allows: they would not be found.
+
+    Raises:
+        StorageError: there is one.
+    """
+    for entry in entries:
+        if not key_at(entry.at) <= entry.key <= INTEGER_MAX:
+            raise StorageError("the key of an entry is not of its time")
 
 
 def clamp(number: int) -> int:

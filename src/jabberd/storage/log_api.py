@@ -43,14 +43,14 @@ class Entry(NamedTuple):
     """One message in one account's log. A named tuple: it is made for every message.
 
     Attributes:
-        key: see `Log.next_key`.
+        key: of `Log.next_key` for this time, or a greater one.
         owner: the account's bare JID.
         peer: the other side's bare JID.
         resource: of the other side's address; may be empty.
         at: when the server took the message, seconds since the epoch.
         flags: of `Flag`.
         unique: how the message is recognised when it is sent again; empty where it is not.
-        doc: the key of the text that stands for it in the full-text index; 0 where none does.
+        doc: the key of the `Doc` in the same unit by which it is found; 0 where it has none.
         stanza: its bytes in the jabber:client namespace, with `from` and `to`.
     """
 
@@ -67,6 +67,9 @@ class Entry(NamedTuple):
 
 class Doc(NamedTuple):
     """A text to be found by words: once per message, for all entries that point to it.
+
+    It lives as long as an entry points to it. A text that no entry of its unit points to is left
+    out; how it is cut into words is told in `words`.
 
     Attributes:
         key: of one of the entries.
@@ -117,9 +120,11 @@ class Unit:
         awaiting: keys of entries that wait for their owner again.
         delivered: keys of entries that wait no more: AWAITING is cleared, and an entry that is
             not VISIBLE is deleted.
-        sessions: sessions with stream management that are new or have changed, by number.
+        sessions: sessions with stream management that are new or have changed, by number; what
+            was handled for one that has changed stays as it was.
         handled: by number of a session: how many stanzas of its client were handled (XEP-0198 h).
-        forget: (number, place): what was journaled for a session before this place is not needed.
+        forget: (number, place): what was journaled for a session before this place is not
+            needed. A row of the journal goes as a whole, and stays while it may hold the place.
         journal: what is on its way to sessions.
         ended: numbers of sessions that are over; everything about them is deleted.
         checkpoint: all entries up to this key that do not wait were given to their recipients;
@@ -180,7 +185,8 @@ class ArchiveQuery:
         after: only those with a greater key.
         before: only those with a smaller key.
         keys: only these; None: no such limit.
-        text: only those with all of these words (a plain text of the user's, not a language).
+        text: only those with all of these words (a plain text of the user's, not a language);
+            a text without a word in it finds nothing.
         backwards: the page holds the newest of them, not the oldest.
         limit: so many at most.
         count: whether to count all that match, whatever `after`, `before` and `limit` say.
@@ -234,6 +240,8 @@ class Log(Protocol):
     def commit(self, unit: Unit) -> asyncio.Future[None] | None:
         """Commit a unit; units are committed in the order of the calls.
 
+        Never raises. The unit must not be changed until it is done.
+
         Returns:
             None where it is done already; else a future that is done when it is durable, and
             that has a StorageError where nothing of the unit was written.
@@ -258,7 +266,7 @@ class Log(Protocol):
         """A page of an account's archive."""
 
     async def get(self, owner: str, keys: Sequence[int]) -> Sequence[Entry]:
-        """Entries by their keys, whether visible or not, oldest first; unknown ones are left out."""
+        """Entries by their keys, visible or not, oldest first; unknown ones are left out."""
 
     async def bounds(self, owner: str) -> tuple[Entry, Entry] | None:
         """The oldest and the newest visible entry; None where there is none."""
@@ -274,8 +282,12 @@ class Log(Protocol):
         """
 
     async def recently_sent(self, since: float, limit: int) -> Sequence[Entry]:
-        """The newest entries (at most `limit`) that were sent since a time, of all owners,
-        and have a `unique`; oldest first."""
+        """The newest entries of all owners, oldest first, that are SENT and have a `unique`.
+
+        Args:
+            since: only from this time on, seconds since the epoch.
+            limit: so many at most.
+        """
 
     async def owners(self, domain: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
         """Owners of a domain that have entries, in order of their JID, behind `after` only."""

@@ -9,7 +9,6 @@ from jabberd.storage import limits
 from jabberd.storage.api import (
     Account,
     AccountExists,
-    Queued,
     RosterChange,
     RosterFull,
     RosterItem,
@@ -17,6 +16,7 @@ from jabberd.storage.api import (
     ScramKeys,
     StorageError,
 )
+from jabberd.storage.memory_log import MemoryLog
 
 
 class _Door:
@@ -215,47 +215,6 @@ class MemoryRoster:
         self._rosters.pop(owner, None)
 
 
-class MemoryQueue:
-    """`Queue` in a dict of lists."""
-
-    def __init__(self, door: _Door) -> None:
-        self._door = door
-        self._rows: dict[str, list[Queued]] = {}
-        self._last = 0
-
-    async def append(self, owner: str, stanza: bytes, at: float, *, limit: int = 0) -> bool:
-        """See `Queue.append`."""
-        self._door.check(owner)
-        if 0 < limit <= len(self._rows.get(owner, ())):
-            return False
-        self._last += 1
-        self._rows.setdefault(owner, []).append(Queued(self._last, at, bytes(stanza)))
-        return True
-
-    async def read(self, owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Queued]:
-        """See `Queue.read`."""
-        self._door.check(owner)
-        rows = [row for row in self._rows.get(owner, ()) if row.id > after]
-        return rows[: limits.clamp(limit)]
-
-    async def count(self, owner: str) -> int:
-        """See `Queue.count`."""
-        self._door.check(owner)
-        return len(self._rows.get(owner, ()))
-
-    async def discard(self, owner: str, up_to: int) -> None:
-        """See `Queue.discard`."""
-        self._door.check(owner)
-        rows = [row for row in self._rows.pop(owner, ()) if row.id > up_to]
-        if rows:
-            self._rows[owner] = rows
-
-    async def erase(self, owner: str) -> None:
-        """See `Queue.erase`."""
-        self._door.check(owner)
-        self._rows.pop(owner, None)
-
-
 class MemoryStores:
     """`Stores` of one process; values live as long as this object.
 
@@ -263,7 +222,7 @@ class MemoryStores:
         accounts: who may log in.
         keyvalue: small values of modules.
         roster: contacts and subscription states.
-        queue: stanzas that wait for their owner.
+        log: messages, and sessions with stream management.
     """
 
     def __init__(self) -> None:
@@ -271,14 +230,14 @@ class MemoryStores:
         self.accounts = MemoryAccounts(self._door)
         self.keyvalue = MemoryKeyValue(self._door)
         self.roster = MemoryRoster(self._door)
-        self.queue = MemoryQueue(self._door)
+        self.log = MemoryLog(self._door.check)
 
     async def erase(self, owner: str) -> bool:
         """See `Stores.erase`."""
         existed = await self.accounts.erase(owner)
         await self.keyvalue.erase(owner)
         await self.roster.erase(owner)
-        await self.queue.erase(owner)
+        await self.log.erase(owner)
         return existed
 
     async def close(self) -> None:

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Connection,
     Engine,
     Integer,
     bindparam,
     delete,
     func,
-    insert,
     select,
     update,
 )
 
 from jabberd.storage import limits
-from jabberd.storage.api import Account, AccountExists, Accounts, Queued, ScramKeys
+from jabberd.storage.api import Account, AccountExists, Accounts, ScramKeys
+from jabberd.storage.memory_log import MemoryLog
 from jabberd.storage.recent import RecentAccounts
 from jabberd.storage.sql_roster import SqlRoster, erase_roster
-from jabberd.storage.tables import ACCOUNTS, KEYVALUE, QUEUE
+from jabberd.storage.tables import ACCOUNTS, KEYVALUE
 from jabberd.storage.upsert import Upsert
 from jabberd.storage.worker import Database
 
 _A = ACCOUNTS.c
 _K = KEYVALUE.c
-_Q = QUEUE.c
 
 _ACCOUNT = select(_A.owner, _A.scram, _A.created, _A.disabled)
 _ACCOUNT_GET = _ACCOUNT.where(_A.owner == bindparam("owner"))
@@ -56,24 +52,6 @@ _VALUE_GET_MANY = select(_K.owner, _K.value).where(
 _VALUE_KEYS = select(_K.key).where(*_SPACE).order_by(_K.key)
 _VALUE_DELETE = delete(KEYVALUE).where(*_SPACE, _K.key == bindparam("key"))
 _VALUE_ERASE = delete(KEYVALUE).where(_K.owner == bindparam("owner"))
-
-_QUEUE_ADD = insert(QUEUE)
-_QUEUE_READ = (
-    select(_Q.id, _Q.at, _Q.stanza)
-    .where(_Q.owner == bindparam("owner"), _Q.id > bindparam("after", type_=BigInteger()))
-    .order_by(_Q.id)
-    .limit(bindparam("most", type_=Integer()))
-)
-_QUEUE_COUNT = select(func.count()).where(_Q.owner == bindparam("owner"))
-_QUEUE_COUNTS = (
-    select(_Q.owner, func.count())
-    .where(_Q.owner.in_(bindparam("owners", expanding=True)))
-    .group_by(_Q.owner)
-)
-_QUEUE_DISCARD = delete(QUEUE).where(
-    _Q.owner == bindparam("owner"), _Q.id <= bindparam("upto", type_=BigInteger())
-)
-_QUEUE_ERASE = delete(QUEUE).where(_Q.owner == bindparam("owner"))
 
 _MOST = 2**31 - 1
 # How many owners one question names: a statement has a bound on its parameters.
@@ -212,53 +190,6 @@ class SqlKeyValue:
         await self._database.write(_change, (_VALUE_ERASE, {"owner": owner}))
 
 
-@dataclass(frozen=True, slots=True)
-class _Append:
-    owner: str
-    stanza: bytes
-    at: float
-    limit: int
-
-
-class SqlQueue:
-    """`Queue` in a table."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def append(self, owner: str, stanza: bytes, at: float, *, limit: int = 0) -> bool:
-        """See `Queue.append`."""
-        limits.check_text(owner)
-        return await self._database.write_many(_append_all, _Append(owner, stanza, at, limit))
-
-    async def read(self, owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Queued]:
-        """See `Queue.read`."""
-        limits.check_text(owner)
-        what = {
-            "owner": owner,
-            "after": limits.clamp(after),
-            "most": min(limits.clamp(limit), _MOST),
-        }
-        return [Queued(*row) for row in await self._database.read(_rows, (_QUEUE_READ, what))]
-
-    async def count(self, owner: str) -> int:
-        """See `Queue.count`."""
-        limits.check_text(owner)
-        rows = await self._database.read(_rows, (_QUEUE_COUNT, {"owner": owner}))
-        return int(rows[0][0])
-
-    async def discard(self, owner: str, up_to: int) -> None:
-        """See `Queue.discard`."""
-        limits.check_text(owner)
-        what = {"owner": owner, "upto": limits.clamp(up_to)}
-        await self._database.write(_change, (_QUEUE_DISCARD, what))
-
-    async def erase(self, owner: str) -> None:
-        """See `Queue.erase`."""
-        limits.check_text(owner)
-        await self._database.write(_change, (_QUEUE_ERASE, {"owner": owner}))
-
-
 class SqlStores:
     """`Stores` in a database that `schema.prepare` has seen. Belongs to the running loop.
 
@@ -267,7 +198,7 @@ class SqlStores:
         accounts: who may log in.
         keyvalue: small values of modules.
         roster: contacts and subscription states.
-        queue: stanzas that wait for their owner.
+        log: messages, and sessions with stream management.
     """
 
     def __init__(self, engine: Engine, *, patience: float) -> None:
@@ -278,7 +209,7 @@ class SqlStores:
         self.accounts: Accounts = self._recent or accounts
         self.keyvalue = SqlKeyValue(self.database, upsert)
         self.roster = SqlRoster(self.database, upsert)
-        self.queue = SqlQueue(self.database)
+        self.log = MemoryLog(limits.check_text)
 
     async def erase(self, owner: str) -> bool:
         """See `Stores.erase`."""
@@ -304,30 +235,8 @@ def _change(connection: Connection, change: tuple[Any, dict[str, Any]]) -> int:
     return connection.execute(*change).rowcount
 
 
-def _append_all(connection: Connection, entries: Sequence[_Append]) -> Sequence[bool]:
-    """Queue many entries with one INSERT; says of each whether there was room for it."""
-    limited = sorted({entry.owner for entry in entries if entry.limit > 0})
-    waiting: Counter[str] = Counter()
-    for first in range(0, len(limited), _OWNERS_AT_ONCE):
-        owners = limited[first : first + _OWNERS_AT_ONCE]
-        for owner, count in connection.execute(_QUEUE_COUNTS, {"owners": owners}):
-            waiting[owner] = count
-    rows = []
-    fits = []
-    for entry in entries:
-        fit = entry.limit <= 0 or waiting[entry.owner] < entry.limit
-        fits.append(fit)
-        if fit:
-            waiting[entry.owner] += 1
-            rows.append({"owner": entry.owner, "at": entry.at, "stanza": entry.stanza})
-    if rows:
-        connection.execute(_QUEUE_ADD, rows)
-    return fits
-
-
 def _erase(connection: Connection, owner: str) -> bool:
     what = {"owner": owner}
     connection.execute(_VALUE_ERASE, what)
-    connection.execute(_QUEUE_ERASE, what)
     erase_roster(connection, owner)
     return connection.execute(_ACCOUNT_ERASE, what).rowcount > 0
