@@ -113,9 +113,7 @@ class Assembly:
         clock = SystemClock()
         tls = _certificates(config, clock)
         decoys = secret(config.data, "decoys")
-        stores = await open_stores(
-            config.storage, data=config.data, durability=config.durability
-        )
+        stores = await open_stores(config.storage, data=config.data, durability=config.durability)
         ledger = Ledger(stores.log, clock.now)
         journal = Journal(keep=config.journal.keep)
         sessions = Sessions()

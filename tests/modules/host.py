@@ -10,11 +10,13 @@ from typing import TypeVar
 from jabberd.core.eager import settle
 from jabberd.core.host import LocalHost
 from jabberd.core.journal import Journal
+from jabberd.core.keeper import Ledger
 from jabberd.core.module import Module
 from jabberd.core.router import Router
 from jabberd.core.session import Session, SessionFacts, Sessions, SessionState
 from jabberd.core.verdict import Relayed, Verdict
 from jabberd.storage.api import Account
+from jabberd.storage.log_api import Entry, Flag, Unit
 from jabberd.storage.memory import MemoryStores
 from jabberd.xmpp.error import StreamError
 from jabberd.xmpp.jid import JID
@@ -101,6 +103,7 @@ class World:
         self.sessions = Sessions()
         self.journal = Journal()
         self.router = Router(self.journal, self.clock)
+        self.ledger = Ledger(self.stores.log, self.clock)
         self.host = LocalHost(
             JID.parse(domain),
             stores=self.stores,
@@ -108,6 +111,7 @@ class World:
             router=self.router,
             now=self.clock,
             token=lambda: f"token{next(numbers)}",
+            ledger=self.ledger,
         )
 
     def load(self, name: str, module: Module) -> None:
@@ -138,6 +142,16 @@ class World:
             session.inbox.clear()
         return session
 
+    def put(self, owner: str, stanza: bytes) -> None:
+        """Have a message wait in an account's log."""
+        key = self.stores.log.next_key(self.clock())
+        entry = Entry(key, owner, "alice@example.com", "", self.clock(), Flag.AWAITING, "", 0, stanza)
+        self.stores.log.commit(Unit(entries=[entry]))
+
+    async def waiting(self, owner: str) -> int:
+        """How many messages wait in an account's log."""
+        return await self.stores.log.count_waiting(owner)
+
     async def says(self, session: RecordingSession, xml: str) -> Verdict:
         """Let a client send a stanza; returns when it and all it caused is done."""
         stanza = read_stanza(xml.encode()).replace(from_=session.jid)
@@ -157,7 +171,13 @@ class World:
         await self.quiet()
 
     async def quiet(self) -> None:
-        """Wait until nothing is under way any more."""
+        """Wait until nothing is under way any more, and all of it is committed."""
+        await self._over()
+        while self.ledger.turns.latest() is not None:
+            await self.ledger.turns.settled()
+            await self._over()
+
+    async def _over(self) -> None:
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             _, late = await asyncio.wait(others, timeout=5)
             assert not late, f"still under way: {late}"

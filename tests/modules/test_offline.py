@@ -9,7 +9,7 @@ import pytest
 
 from jabberd.core.verdict import Bounced, Delivered, Dropped, Stored
 from jabberd.modules import offline, presence, roster
-from jabberd.storage.api import Queued
+from jabberd.storage.log_api import Entry, Unit
 from jabberd.xmpp.stanza import Message, Presence, read_error, read_stanza
 from tests.modules.host import RecordingSession, World
 
@@ -24,7 +24,7 @@ def message(body: str, kind: str = "chat", to: str = BOB, more: str = "") -> str
 
 
 async def waiting(world: World) -> int:
-    return await world.stores.queue.count(BOB)
+    return await world.waiting(BOB)
 
 
 def _presence(session: RecordingSession) -> Presence:
@@ -133,7 +133,7 @@ async def test_negative_priority_takes_none_until_it_is_raised(im: World) -> Non
 
 async def test_more_than_a_page(im: World) -> None:
     for number in range(250):
-        await im.stores.queue.append(BOB, f"<message><body>{number}</body></message>".encode(), 0)
+        im.put(BOB, f"<message><body>{number}</body></message>".encode())
     bob = await im.login("bob/desk")
     await im.says(bob, "<presence/>")
     assert bodies(bob) == [str(number) for number in range(250)]
@@ -142,7 +142,7 @@ async def test_more_than_a_page(im: World) -> None:
 
 async def test_what_cannot_be_read_does_not_stop_the_rest(im: World) -> None:
     for data in (b"<message", b"<message><body>m</body></message>", b"<x/>", b"<message to='@'/>"):
-        await im.stores.queue.append(BOB, data, 0)
+        im.put(BOB, data)
     bob = await im.login("bob/desk")
     await im.says(bob, "<presence/>")
     assert bodies(bob) == ["m"]
@@ -153,28 +153,31 @@ async def test_nobody_and_strangers(im: World) -> None:
     alice = await im.login("alice/desk")
     verdict = await im.says(alice, message("m", to="nobody@example.com"))
     assert isinstance(verdict, Bounced)
-    assert await im.stores.queue.count("nobody@example.com") == 0
+    assert await im.waiting("nobody@example.com") == 0
 
 
 async def test_the_feature_is_announced(im: World) -> None:
     assert "msgoffline" in [f for _, module in im.host.loaded() for f in module.features]
 
 
-class _SlowQueue:
-    """A queue whose writes and reads can be held up."""
+class _SlowLog:
+    """A log whose commits and reads can be held up."""
 
-    def __init__(self, world: World) -> None:
-        self.inner = world.stores.queue
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes, self.reads = asyncio.Event(), asyncio.Event()
-        self.discard = self.inner.discard
-        self.count = self.inner.count
+        self._commit, self._waiting = world.stores.log.commit, world.stores.log.waiting
+        monkeypatch.setattr(world.stores.log, "commit", self.commit)
+        monkeypatch.setattr(world.stores.log, "waiting", self.waiting)
 
-    async def append(self, owner: str, stanza: bytes, at: float, *, limit: int = 0) -> bool:
+    def commit(self, unit: Unit) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._slowly(unit))
+
+    async def _slowly(self, unit: Unit) -> None:
         await self.writes.wait()
-        return await self.inner.append(owner, stanza, at, limit=limit)
+        self._commit(unit)
 
-    async def read(self, owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Queued]:
-        found = await self.inner.read(owner, after=after, limit=limit)
+    async def waiting(self, owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Entry]:
+        found = await self._waiting(owner, after=after, limit=limit)
         await self.reads.wait()
         return found
 
@@ -182,9 +185,8 @@ class _SlowQueue:
 async def test_a_message_on_its_way_into_the_queue_is_not_stranded(
     im: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = _SlowQueue(im)
+    slow = _SlowLog(im, monkeypatch)
     slow.reads.set()
-    monkeypatch.setattr(im.stores, "queue", slow)
     alice, bob = await im.login("alice/desk"), await im.login("bob/desk")
     stanza = read_stanza(message("m").encode()).replace(from_=alice.jid)
     sending = im.router.submit(stanza, alice)
@@ -195,14 +197,13 @@ async def test_a_message_on_its_way_into_the_queue_is_not_stranded(
     assert isinstance(await asyncio.wait_for(sending, 5), Stored)
     await im.quiet()
     assert bodies(bob) == ["m"]
-    assert await im.stores.queue.count(BOB) == 0
+    assert await waiting(im) == 0
 
 
 async def test_a_message_that_comes_during_delivery_is_delivered_too(
     im: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = _SlowQueue(im)
-    monkeypatch.setattr(im.stores, "queue", slow)
+    slow = _SlowLog(im, monkeypatch)
     alice, bob = await im.login("alice/desk"), await im.login("bob/desk")
     stanza = read_stanza(message("m").encode()).replace(from_=alice.jid)
     sending = im.router.submit(stanza, alice)
@@ -221,9 +222,8 @@ async def test_a_message_that_comes_during_delivery_is_delivered_too(
 async def test_two_resources_at_once_get_each_message_once(
     im: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await im.stores.queue.append(BOB, b"<message><body>m</body></message>", 0)
-    slow = _SlowQueue(im)
-    monkeypatch.setattr(im.stores, "queue", slow)
+    im.put(BOB, b"<message><body>m</body></message>")
+    slow = _SlowLog(im, monkeypatch)
     desk, phone = await im.login("bob/desk"), await im.login("bob/phone")
     both = [im.router.submit(_presence(session), session) for session in (desk, phone)]
     slow.reads.set()
@@ -236,9 +236,8 @@ async def test_two_resources_at_once_get_each_message_once(
 async def test_a_resource_that_leaves_meanwhile_leaves_them_to_the_next(
     im: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await im.stores.queue.append(BOB, b"<message><body>m</body></message>", 0)
-    slow = _SlowQueue(im)
-    monkeypatch.setattr(im.stores, "queue", slow)
+    im.put(BOB, b"<message><body>m</body></message>")
+    slow = _SlowLog(im, monkeypatch)
     desk, phone = await im.login("bob/desk"), await im.login("bob/phone")
     for session in (desk, phone):
         im.router.submit(_presence(session), session)
@@ -262,17 +261,17 @@ async def test_a_younger_message_does_not_overtake(
     alice = await im.login("alice/desk")
     for number in range(3):
         await im.says(alice, message(f"m{number}"))
-    read = im.stores.queue.read
+    read = im.stores.log.waiting
     overtaking: list[object] = []
 
-    async def slowly(owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Queued]:
+    async def slowly(owner: str, *, after: int = 0, limit: int = 100) -> Sequence[Entry]:
         if not overtaking:
             last = read_stanza(message("m3").encode()).replace(from_=alice.jid)
             overtaking.append(im.router.submit(last, alice))
             await asyncio.sleep(0)
         return await read(owner, after=after, limit=limit)
 
-    monkeypatch.setattr(im.stores.queue, "read", slowly)
+    monkeypatch.setattr(im.stores.log, "waiting", slowly)
     bob = await im.login("bob/desk")
     await im.says(bob, "<presence/>")
     assert isinstance(overtaking[0], Delivered)

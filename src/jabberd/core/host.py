@@ -65,9 +65,7 @@ class LocalHost:
         self._asking: dict[str, tuple[JID, asyncio.Future[Iq]]] = {}
         self._works: dict[asyncio.Task[None], None] = {}
         self._known: dict[str, None] = {}
-        self.keeper = Keeper(
-            domain, ledger, now, self._refused, self._waiting
-        )
+        self.keeper = Keeper(domain, ledger, now, self._refused, self._waiting)
         self.registry.ports[MessagesApi] = self.keeper
         self._sender = Sender(self.registry, router.forward, self.keeper)
         self._receiver = Receiver(
@@ -209,8 +207,11 @@ class LocalHost:
         if not self._sessions.remove(session):
             return None
         if session.facts.temporary:
-            return start(self._end_account(session))
-        return self.emit(SessionEvent.CLOSED, session)
+            told: Awaitable[None] | None = start(self._end_account(session))
+        else:
+            told = self.emit(SessionEvent.CLOSED, session)
+        session.abandon()
+        return told
 
     async def _end_account(self, session: Session) -> None:
         """Nothing of a temporary account outlives its session."""

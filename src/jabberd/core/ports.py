@@ -28,9 +28,7 @@ class ArchiveRules(Protocol):
     def searchable(self) -> bool:
         """Whether their texts go into the full-text index."""
 
-    def visible(
-        self, message: Message, account: JID, *, outgoing: bool
-    ) -> bool | Awaitable[bool]:
+    def visible(self, message: Message, account: JID, *, outgoing: bool) -> bool | Awaitable[bool]:
         """Whether a message goes into the archive of an account that sent or received it.
 
         It is asked about every message: awaitable only where the account's wishes are not known.

@@ -141,9 +141,7 @@ class Router:
             raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND, f"{domain} is not served here")
         return route.receive(stanza, origin)
 
-    def failed_later(
-        self, stanza: Stanza, origin: Session | None, error: StorageError
-    ) -> None:
+    def failed_later(self, stanza: Stanza, origin: Session | None, error: StorageError) -> None:
         """A stanza that had its verdict could not be stored after all: its sender is told.
 
         The journal gets a second line for it.

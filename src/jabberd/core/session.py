@@ -105,9 +105,7 @@ class Session(Protocol):
     def set(self, slot: Slot[T], value: T) -> None:
         """Keep something here until the session ends."""
 
-    def send(
-        self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False
-    ) -> None:
+    def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client. Never blocks and never raises.
 
         Args:
@@ -128,8 +126,11 @@ class Session(Protocol):
     def release(self) -> None:
         """Write what was held back, and hold back no more."""
 
-    def keys(self) -> set[int]:
+    def keys(self) -> frozenset[int]:
         """Keys of the log's entries that are on their way to this client."""
+
+    def abandon(self) -> None:
+        """The session is over: what its client has not got goes back to the log."""
 
     def close(self, error: StreamError | None = None) -> None:
         """End the stream, with an error if one is given."""
@@ -169,9 +170,7 @@ class SessionState:
         """Write a stanza to whatever carries the session."""
         raise NotImplementedError(f"nothing carries {self.jid} to write {stanza!r} to")
 
-    def send(
-        self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False
-    ) -> None:
+    def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
         if ahead or (self._held is None and self._filter is None):
             self._emit(stanza, parcel)
@@ -274,11 +273,11 @@ class SessionState:
                 parcel.holders -= 1  # `send` takes it again
             self.send(stanza, parcel)
 
-    def keys(self) -> set[int]:
+    def keys(self) -> frozenset[int]:
         """Keys of the log's entries that are on their way to this client."""
         on_the_way = [parcel for _, _, parcel in self._gate or ()]
         on_the_way += [parcel for _, parcel in self._held or ()]
-        return {parcel.key for parcel in on_the_way if parcel is not None}
+        return frozenset(parcel.key for parcel in on_the_way if parcel is not None)
 
     def get(self, slot: Slot[T]) -> T:
         """What a module keeps here, or the slot's default."""

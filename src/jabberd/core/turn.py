@@ -120,12 +120,13 @@ class Turns:
 
     async def close(self) -> None:
         """Commit everything, and that it was delivered."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._still()
         await self.settled()
         self._tidy()
         await self.settled()
+        self._still()
+
+    def _still(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

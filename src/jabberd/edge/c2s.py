@@ -215,7 +215,7 @@ class ClientConnection:
         if isinstance(event, BadAddress):
             self._bad_address(event)
         elif isinstance(event, Nonza):
-            return self._nonza(event)
+            self._nonza(event)
         elif isinstance(event, events.UpgradeToTls):
             self._flush()
             if self._wire is not None and self._stream is not None:

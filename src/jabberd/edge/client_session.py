@@ -370,14 +370,12 @@ class ClientSession(SessionState):
     def end(self) -> Awaitable[None] | None:
         """The session is over; awaitable until everybody has been told."""
         self._carrier = None
-        told = self._host.unbind(self)
-        self._keeping.remove(self)
-        self.abandon()
-        return told
+        return self._host.unbind(self)
 
     def abandon(self) -> None:
         """What the client has not got goes where it goes when nobody is there (§4)."""
         super().abandon()
+        self._keeping.remove(self)
         sm, self.sm = self.sm, None
         if sm is None:
             return
@@ -398,9 +396,10 @@ class ClientSession(SessionState):
             error = StanzaError(Condition.SERVICE_UNAVAILABLE)
             self._host.route(error_reply(iq, error))
 
-    def keys(self) -> set[int]:
+    def keys(self) -> frozenset[int]:
         """Keys of the log's entries that are on their way to this client."""
         found = super().keys()
-        if self.sm is not None:
-            found.update(item.parcel.key for item in self.sm.queue if item.parcel is not None)
-        return found
+        if self.sm is None:
+            return found
+        parcels = [item.parcel for item in self.sm.queue]
+        return found.union(parcel.key for parcel in parcels if parcel is not None)

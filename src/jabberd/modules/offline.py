@@ -109,7 +109,7 @@ class Offline:
             if session not in self._host.sessions(owner) or not _takes(session):
                 return False
             # What another session is being given, or this one already, is on its way.
-            on_the_way = set[int]().union(*(s.keys() for s in self._host.sessions(owner)))
+            on_the_way = frozenset[int]().union(*(s.keys() for s in self._host.sessions(owner)))
             for entry in waiting:
                 if entry.key in on_the_way or not self._wants(session, entry):
                     continue

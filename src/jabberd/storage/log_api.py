@@ -102,11 +102,13 @@ class Journaled(NamedTuple):
     Attributes:
         number: which session.
         first: the place of the first one among all that were ever sent to it; grows.
+        stanzas: how many they are.
         items: them all, in the caller's own form.
     """
 
     number: int
     first: int
+    stanzas: int
     items: bytes
 
 
@@ -123,8 +125,8 @@ class Unit:
         sessions: sessions with stream management that are new or have changed, by number; what
             was handled for one that has changed stays as it was.
         handled: by number of a session: how many stanzas of its client were handled (XEP-0198 h).
-        forget: (number, place): what was journaled for a session before this place is not
-            needed. A row of the journal goes as a whole, and stays while it may hold the place.
+        forget: by number of a session, a place: what was journaled before, and has only places
+            below this one, is not needed. A row of the journal goes as a whole.
         journal: what is on its way to sessions.
         ended: numbers of sessions that are over; everything about them is deleted.
         checkpoint: all entries up to this key that do not wait were given to their recipients;

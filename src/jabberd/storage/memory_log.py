@@ -213,12 +213,12 @@ class MemoryLog:
         for number, handled in unit.handled.items():
             if number in self._sessions:
                 self._sessions[number] = (self._sessions[number][0], handled)
-        for row in unit.journal:
-            self._journal.setdefault(row.number, {})[row.first] = row
         for number, place in unit.forget.items():
             rows = self._journal.get(number, {})
-            last = max((first for first in rows if first <= place), default=place)
-            self._journal[number] = {first: row for first, row in rows.items() if first >= last}
+            kept = {first: row for first, row in rows.items() if first + row.stanzas > place}
+            self._journal[number] = kept
+        for row in unit.journal:
+            self._journal.setdefault(row.number, {})[row.first] = row
         for number in unit.ended:
             self._end(number)
 
