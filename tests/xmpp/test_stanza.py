@@ -64,6 +64,51 @@ def test_another_payload() -> None:
     assert stanza.with_payload(b"", ()).to_bytes() == b"<message to='juliet@example.com' id='1'/>"
 
 
+TAILED = [
+    "<message to='a@b' id='1'><body>b</body></message>",
+    "<message to='a@b'/>",
+    "<message></message>",
+    "<message xmlns:p='urn:p' p:k='1'><p:x/>\n</message>",
+    "<presence type='it&apos;s'><show>dnd</show></presence>",
+    "<iq type='get' xml:lang='de'><q xmlns='urn:q'/></iq>",
+]
+
+
+@pytest.mark.parametrize("text", TAILED)
+@pytest.mark.parametrize("written", [False, True])
+def test_a_tail_makes_no_difference_to_a_child(text: str, written: bool) -> None:
+    stanza, tail = framed(text), Element("urn:x", "x", {"a": "<"})
+    if written:
+        stanza.to_bytes()
+    before = framed(text).to_bytes()
+    slow = stanza.with_payload(stanza.inner + tail.to_bytes(), (*stanza.children, "urn:x x"))
+    for copy in (stanza.with_tail(tail.to_bytes(), "urn:x x"), stanza.with_child(tail)):
+        assert copy.to_bytes() == slow.to_bytes()
+        assert copy.in_namespace() == slow.in_namespace()
+        assert (copy.inner, copy.children, copy.extra) == (slow.inner, slow.children, slow.extra)
+        assert (copy.to, copy.from_, copy.id, copy.type, copy.lang) == (
+            stanza.to, stanza.from_, stanza.id, stanza.type, stanza.lang,
+        )  # fmt: skip
+        assert type(copy) is type(stanza)
+        twice = copy.with_tail(b"<y/>", "jabber:client y")
+        assert twice.to_bytes().endswith(
+            b"<x xmlns='urn:x' a='&lt;'/><y/></%s>" % copy.tag.encode()
+        )
+    assert stanza.to_bytes() == before
+
+
+@pytest.mark.parametrize("text", TAILED)
+def test_in_its_namespace_whether_it_was_written_or_not(text: str) -> None:
+    fresh, written = framed(text), framed(text)
+    wire = written.to_bytes()
+    assert fresh.in_namespace() == written.in_namespace()
+    tag = f"<{fresh.tag}"
+    assert fresh.in_namespace() == wire.replace(
+        tag.encode(), f"{tag} xmlns='jabber:client'".encode(), 1
+    )
+    assert fresh.to_bytes() == written.to_bytes() == wire
+
+
 def test_the_head_is_escaped() -> None:
     stanza = Message(id="a'b", type="<", lang="&", to=JID.parse("a@b/it's"))
     assert stanza.to_bytes() == (

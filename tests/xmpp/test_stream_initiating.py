@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jabberd.xmpp import ns
+from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import (
     Condition,
     LocalError,
@@ -378,6 +379,21 @@ def test_stream_errors(
     assert (talk.condition, talk.closed.error.text) == (condition, text)
     assert talk.closed.by_peer
     assert talk.take().endswith(END.encode())
+
+
+def test_the_special_condition_of_a_stream_error() -> None:
+    # XEP-0198 §6, where it stands before the text.
+    inside = (
+        f"<undefined-condition xmlns='{ns.STREAM_ERRORS}'/>"
+        "<handled-count-too-high xmlns='urn:xmpp:sm:3' h='10' send-count='8'/>"
+        f"<text xmlns='{ns.STREAM_ERRORS}'>x</text><y xmlns='urn:y'/>"
+    )
+    error = server_says(header(), f"<stream:error>{inside}</stream:error>{END}").closed.error
+    assert error is not None
+    assert error.text == "x"
+    assert error.app == Element(
+        "urn:xmpp:sm:3", "handled-count-too-high", {"h": "10", "send-count": "8"}
+    )
 
 
 def test_a_stream_error_once_stanzas_flow() -> None:

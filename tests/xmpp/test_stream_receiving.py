@@ -345,6 +345,16 @@ def test_closing_from_our_side() -> None:
     assert ">bye</text></stream:error>" in said
     assert said.endswith(END)
     assert talk.stream.close() == []
+    app = Element("urn:xmpp:sm:3", "handled-count-too-high", {"h": "10", "send-count": "8"})
+    talk = ready()
+    talk.stream.close(StreamError(StreamCondition.UNDEFINED_CONDITION, "too high", app))
+    # RFC 6120 §4.9.2: the condition, the text, then what the application says.
+    assert talk.stream.take().decode() == (
+        f"<stream:error><undefined-condition xmlns='{ns.STREAM_ERRORS}'/>"
+        f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>too high</text>"
+        "<handled-count-too-high xmlns='urn:xmpp:sm:3' h='10' send-count='8'/>"
+        f"</stream:error>{END}"
+    )
     early = receiving()
     (closed,) = early.stream.close()
     assert closed == events.Closed(None, by_peer=False)

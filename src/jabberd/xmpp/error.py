@@ -55,12 +55,16 @@ class StreamError(RemoteError):
     Args:
         condition: the defined condition.
         text: plain words for a person, in English.
+        app: an application-specific condition element, if any (RFC 6120 §4.9.4).
     """
 
-    def __init__(self, condition: StreamCondition, text: str = "") -> None:
+    def __init__(
+        self, condition: StreamCondition, text: str = "", app: Element | None = None
+    ) -> None:
         super().__init__(f"{condition.value}: {text}" if text else condition.value)
         self.condition = condition
         self.text = text
+        self.app = app
 
 
 class ErrorType(Enum):

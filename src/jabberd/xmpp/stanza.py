@@ -122,9 +122,27 @@ class Stanza:
 
     def with_child(self, element: Element) -> Self:
         """A copy with one more child at the end."""
-        return self.with_payload(
-            self.inner + element.to_bytes(), (*self.children, qname(element.ns, element.name))
+        return self.with_tail(element.to_bytes(), qname(element.ns, element.name))
+
+    def with_tail(self, data: bytes, name: str) -> Self:
+        """A copy with one more child at the end, which is written already.
+
+        Where this stanza has been written, its copy is made of the same bytes.
+
+        Args:
+            data: the child; it may rely on no prefix, and its default namespace is
+                ``jabber:client``.
+            name: its name as `children` holds it.
+        """
+        inner, wire = self.inner, self._wire
+        names = (*self.children, name)
+        copy = type(self)(
+            self.to, self.from_, self.id, self.type, self.lang, names, inner + data, self.extra
         )
+        if inner and wire is not None:
+            end = -len(self.tag) - len("</>")
+            copy._wire = b"%s%s%s" % (wire[:end], data, wire[end:])  # noqa: SLF001 -- of this class
+        return copy
 
     def has(self, namespace: str, name: str) -> bool:
         """Whether there is a direct child of this name."""
@@ -166,10 +184,11 @@ class Stanza:
 
     def in_namespace(self) -> bytes:
         """The stanza as a child of some other element: with its namespace declared on it."""
-        return self._serialise(" xmlns='jabber:client'")
+        wire, start = self.to_bytes(), len(self.tag) + len("<")
+        return b"%s xmlns='jabber:client'%s" % (wire[:start], wire[start:])
 
-    def _serialise(self, declaration: str = "") -> bytes:
-        head = f"<{self.tag}{declaration}"
+    def _serialise(self) -> bytes:
+        head = f"<{self.tag}"
         if self.from_ is not None:
             head += f" from='{self.from_.xml}'"
         if self.to is not None:

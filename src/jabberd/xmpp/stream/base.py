@@ -184,23 +184,26 @@ def stream_error(error: StreamError) -> bytes:
     if error.text:
         text = Element(ns.STREAM_ERRORS, "text", {f"{ns.XML} lang": "en"}, [error.text])
         inner += text.to_bytes()
+    if error.app is not None:
+        inner += error.app.to_bytes()
     return b"<stream:error>%s</stream:error>" % inner
 
 
 def read_stream_error(nonza: Nonza) -> StreamError:
     """The error that a `<stream:error/>` names; undefined-condition where it names none."""
     condition, text = StreamCondition.UNDEFINED_CONDITION, ""
+    app: Element | None = None
     for child in nonza.element():
         if child.ns != ns.STREAM_ERRORS:
-            continue
-        if child.name == "text":
+            app = child if app is None else app
+        elif child.name == "text":
             text = child.text
         else:
             try:
                 condition = StreamCondition(child.name)
             except ValueError:  # RFC 6120 §4.9.3: conditions may be added
                 condition = StreamCondition.UNDEFINED_CONDITION
-    return StreamError(condition, text)
+    return StreamError(condition, text, app)
 
 
 def features(children: bytes) -> bytes:
