@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
@@ -22,6 +22,9 @@ from jabberd.xmpp.stream.base import Stream, attr
 from jabberd.xmpp.stream.events import Event
 from jabberd.xmpp.stream.policy import HostPolicy
 
+_SECURE: Final = Channel(secure=True)
+_PLAIN: Final = Channel(secure=False)
+
 
 class State(Enum):
     """How far the negotiation has come."""
@@ -29,6 +32,9 @@ class State(Enum):
     HEADER = auto()  # a stream header is due
     FEATURES = auto()  # not logged in yet
     SASL = auto()  # inside a SASL exchange
+    SASL2 = auto()  # inside a SASL exchange of XEP-0388
+    NEXT = auto()  # a task has been given, and its begin is due
+    TASK = auto()  # inside a task
     LEGACY = auto()  # a stream without a version, not logged in yet
     BIND = auto()  # logged in, no resource yet
     READY = auto()  # stanzas flow
@@ -50,8 +56,8 @@ class AcceptingStream(Stream):
         pool: parsers shared with other streams of the same thread; its own unless given.
     """
 
-    __slots__ = ("_account", "_after", "_before", "_channel", "_hosts", "_offer", "_policy",
-                 "_state", "_token")  # fmt: skip
+    __slots__ = ("_account", "_after", "_before", "_channel", "_config", "_from", "_hosts",
+                 "_offer", "_policy", "_state", "_token")  # fmt: skip
 
     def __init__(
         self,
@@ -77,6 +83,15 @@ class AcceptingStream(Stream):
         """Nothing is known yet, or any more, of what only the negotiation needs."""
         self._policy: HostPolicy | None = None
         self._offer: Offer | None = None
+        self._config = ""  # the version of what is offered (XEP-0509)
+        self._from: JID | None = None  # who the peer says it is
+
+    def _become_ready(self) -> None:
+        self._state = State.READY
+        self._ready = True
+        self._framer.limits = self._after
+        self._forget()  # a session lives for days; what only the negotiation needed does not
+        self._channel = _SECURE if self._channel.secure else _PLAIN
 
     @property
     def policy(self) -> HostPolicy:
@@ -135,6 +150,7 @@ class AcceptingStream(Stream):
             raise StreamError(StreamCondition.UNSUPPORTED_VERSION, "the version is 1.0")
         if version == 0:
             return self._opened_legacy()
+        self._from = opening.sender(header, self.policy)
         self._offer_features()
         return []
 
@@ -151,8 +167,8 @@ class AcceptingStream(Stream):
             offered = opening.after_login(self.policy)
         else:
             self._state = State.FEATURES
-            self._offer = Offer(self.policy.sasl, self._channel)
-            offered = opening.before_login(self.policy, self._channel, self._offer)
+            self._offer = Offer(self.policy.sasl, self._channel, self.policy.inline.fast)
+            offered, self._config = opening.before_login(self.policy, self._channel, self._offer)
         self._output.append(offered)
 
     # STARTTLS

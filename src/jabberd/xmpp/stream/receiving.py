@@ -1,8 +1,8 @@
 """The receiving role: a client negotiates a stream with this server.
 
 What may be said when is in `RULES` and `IQ_RULES`, to which each part adds its own: `accepting`
-(stream headers, STARTTLS), `sasl1` (RFC 6120 §6, XEP-0078), and here the binding of a resource
-(RFC 6120 §7).
+(stream headers, STARTTLS), `sasl1` (RFC 6120 §6, XEP-0078), `sasl2` (XEP-0388), and here the
+binding of a resource (RFC 6120 §7) or the resumption of a session (XEP-0198 §5) after a login.
 """
 
 from __future__ import annotations
@@ -14,26 +14,24 @@ from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import (
     Condition,
     LocalError,
-    SaslCondition,
-    SaslError,
     StanzaError,
     StreamCondition,
     StreamError,
 )
 from jabberd.xmpp.frames import BadAddress, Broken, Frame, Nonza, StreamEnd, StreamOpened
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.sasl.offer import Channel
 from jabberd.xmpp.stanza import Iq, Stanza, qname
 from jabberd.xmpp.stream import events
-from jabberd.xmpp.stream.accepting import IqRules, State
+from jabberd.xmpp.stream.accepting import IqRules, Rules, State
 from jabberd.xmpp.stream.events import Event
-from jabberd.xmpp.stream.sasl1 import Sasl1Stream
+from jabberd.xmpp.stream.sasl2 import Sasl2Stream
 
-_SECURE: Final = Channel(secure=True)
-_PLAIN: Final = Channel(secure=False)
+_ENABLED_TOO_EARLY: Final = Element(
+    ns.SM, "failed", {}, [Element(ns.STANZA_ERRORS, Condition.UNEXPECTED_REQUEST.value)]
+).to_bytes()
 
 
-class ReceivingStream(Sasl1Stream):
+class ReceivingStream(Sasl2Stream):
     """The server's end of a client's stream.
 
     Args:
@@ -68,13 +66,6 @@ class ReceivingStream(Sasl1Stream):
         self._become_ready()
         return self._negotiate()
 
-    def _become_ready(self) -> None:
-        self._state = State.READY
-        self._ready = True
-        self._framer.limits = self._after
-        self._forget()  # a session lives for days; what only the negotiation needed does not
-        self._channel = _SECURE if self._channel.secure else _PLAIN
-
     def refuse_bind(self, error: StanzaError) -> list[Event]:
         """Answer `BindWanted` with an error; the peer may ask again (RFC 6120 §7.7)."""
         self._answer()
@@ -87,6 +78,19 @@ class ReceivingStream(Sasl1Stream):
             self._state = State.LEGACY if self._offer is None else State.FEATURES
         self._reply_error(request, error)
         self._legacy_iq = self._binding = None
+        return self._negotiate()
+
+    def resumed(self, data: bytes) -> list[Event]:
+        """Answer `ResumeWanted` with `<resumed/>`, serialised; stanzas may flow."""
+        self._answer()
+        self._output.append(data)
+        self._become_ready()
+        return self._negotiate()
+
+    def resume_failed(self, data: bytes) -> list[Event]:
+        """Answer `ResumeWanted` with `<failed/>`, serialised; a resource may be asked for."""
+        self._answer()
+        self._output.append(data)
         return self._negotiate()
 
     def reply(self, iq: Iq) -> list[Event]:
@@ -115,11 +119,7 @@ class ReceivingStream(Sasl1Stream):
             return rule(self, nonza)
         if (nonza.ns, nonza.name) == (ns.STREAM, "error"):
             return [self._peer_failed(nonza)]
-        if nonza.ns == ns.SASL and self._state in {State.FEATURES, State.SASL}:
-            return self._refused(SaslError(SaslCondition.MALFORMED_REQUEST, "out of turn"))
-        if self._account is None:
-            raise StreamError(StreamCondition.NOT_AUTHORIZED, "log in first")
-        raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, nonza.name[:100])
+        return self._out_of_turn(nonza)
 
     def _stanza(self, stanza: Stanza) -> list[Event]:
         if isinstance(stanza, Iq) and stanza.is_request and len(stanza.children) == 1:
@@ -131,12 +131,15 @@ class ReceivingStream(Sasl1Stream):
         what = "log in" if self._account is None else "bind a resource"
         raise StreamError(StreamCondition.NOT_AUTHORIZED, f"{what} first")
 
-    # Binding and registration
+    # Binding, resumption and registration
+
+    def _logged_in(self) -> JID:
+        if self._account is None:
+            raise LocalError("nobody has logged in")
+        return self._account
 
     def _bind(self, iq: Iq) -> list[Event]:
-        account = self._account
-        if account is None:
-            raise LocalError("bound before login")
+        account = self._logged_in()
         if iq.type != "set":
             self._reply_error(iq, StanzaError(Condition.BAD_REQUEST))
             return []
@@ -144,13 +147,25 @@ class ReceivingStream(Sasl1Stream):
         self._binding = iq
         return self._ask(events.BindWanted(account, resource, self._how()))
 
+    def _resume(self, nonza: Nonza) -> list[Event]:
+        return self._ask(events.ResumeWanted(self._logged_in(), nonza, self._how()))
+
+    def _enable(self, _nonza: Nonza) -> list[Event]:
+        self._output.append(_ENABLED_TOO_EARLY)  # XEP-0198 §3
+        return []
+
     def _register(self, iq: Iq) -> list[Event]:
         return self._ask(events.RegisterWanted(iq))
 
     # All else ends the stream.
 
+    RULES: ClassVar[Rules] = {
+        **Sasl2Stream.RULES,
+        (State.BIND, qname(ns.SM, "resume")): _resume,
+        (State.BIND, qname(ns.SM, "enable")): _enable,
+    }
     IQ_RULES: ClassVar[IqRules] = {
-        **Sasl1Stream.IQ_RULES,
+        **Sasl2Stream.IQ_RULES,
         (State.FEATURES, qname(ns.REGISTER, "query")): _register,
         (State.LEGACY, qname(ns.REGISTER, "query")): _register,
         (State.BIND, qname(ns.BIND, "bind")): _bind,

@@ -21,7 +21,14 @@ from jabberd.xmpp.error import (
 from jabberd.xmpp.frames import Nonza
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl import mechanism, plain
-from jabberd.xmpp.sasl.mechanism import Challenge, Credentials, ServerMechanism, Step, Success
+from jabberd.xmpp.sasl.mechanism import (
+    Challenge,
+    Credentials,
+    Question,
+    ServerMechanism,
+    Step,
+    Success,
+)
 from jabberd.xmpp.stanza import Iq, qname
 from jabberd.xmpp.stream import elements, events, legacy
 from jabberd.xmpp.stream.accepting import AcceptingStream, IqRules, Rules, State
@@ -77,11 +84,15 @@ class Sasl1Stream(AcceptingStream):
             return []
         if isinstance(step, Success):
             return self._succeeded(step)
+        return self._ask(self._question(step))
+
+    def _question(self, step: Question) -> Event:
         if isinstance(step, mechanism.CredentialsWanted):
             self._name = JID(step.username, self.policy.domain.domain)
-            return self._ask(events.CredentialsWanted(self._name, self._how()))
-        question = events.DeriveKey(step.password, step.hash, step.salt, step.iterations)
-        return self._ask(question)
+            return events.CredentialsWanted(self._name, self._how())
+        if isinstance(step, mechanism.DeriveKey):
+            return events.DeriveKey(step.password, step.hash, step.salt, step.iterations)
+        raise LocalError(f"{step} has no place here")
 
     def _how(self) -> str:
         if self._legacy_iq is not None:
@@ -149,6 +160,18 @@ class Sasl1Stream(AcceptingStream):
 
     def _abort(self, _nonza: Nonza) -> list[Event]:
         return self._refused(SaslError(SaslCondition.ABORTED))
+
+    def _out_of_turn(self, nonza: Nonza) -> list[Event]:
+        """What no rule is for, before stanzas flow.
+
+        Raises:
+            StreamError: nearly always.
+        """
+        if nonza.ns == ns.SASL and self._state in {State.FEATURES, State.SASL}:
+            return self._refused(mechanism.malformed("out of turn"))
+        if self._account is None:
+            raise StreamError(StreamCondition.NOT_AUTHORIZED, "log in first")
+        raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, nonza.name[:100])
 
     # The clients of 1999 (XEP-0078)
 
