@@ -17,6 +17,9 @@ from jabberd.xmpp.sasl.mechanism import (
     ServerMechanism,
     Step,
     Success,
+    Token,
+    Tokens,
+    TokensWanted,
 )
 
 DOMAIN = "example.com"
@@ -47,6 +50,18 @@ ACCOUNTS: dict[str, Credentials] = {
     "tybalt": Credentials(JULIETS_KEYS, disabled="slain by Romeo"),
     "nurse": Credentials(()),
 }
+TOKENS: dict[str, Tokens] = {
+    "juliet": Tokens(
+        (
+            Token("s3cr3t-1", "HT-SHA-256-EXPR", id="new"),
+            Token("s3cr3t-0", "HT-SHA-256-EXPR", id="current"),
+            Token("s3cr3t-n", "HT-SHA-256-NONE"),
+            Token("s3cr3t-e", "HT-SHA-256-ENDP"),
+            Token("s3cr3t-x", "HT-SHA-256-EXPR", expired=True),
+        )
+    ),
+    "tybalt": Tokens((Token("s3cr3t-1", "HT-SHA-256-EXPR"),), disabled="slain by Romeo"),
+}
 
 
 def counter(prefix: str = "token") -> Callable[[], str]:
@@ -68,6 +83,8 @@ def answer(
     while not isinstance(step, Challenge | Success):
         if isinstance(step, CredentialsWanted):
             step = server.credentials(accounts.get(step.username))
+        elif isinstance(step, TokensWanted):
+            step = server.tokens(TOKENS.get(step.username, Tokens(())))
         else:
             step = server.derived(derive(step))
     return step

@@ -113,3 +113,38 @@ def test_a_removed_plus_is_noticed() -> None:
         say(server, b"y,,n=juliet,r=x")
     server = Offer(POLICY, TLS).server("SCRAM-SHA-1", counter())
     assert isinstance(say(server, b"y,,n=juliet,r=x"), Challenge)
+
+
+@pytest.mark.parametrize(
+    ("channel", "attribute"),
+    [
+        (Channel(secure=True, version="TLSv1.3"), "0304"),
+        (Channel(secure=True, version="TLSv1.2"), "0303"),
+        (Channel(secure=True, version="of the future"), None),
+        (TLS, None),
+        (Channel(secure=False, version="TLSv1.3"), None),
+    ],
+)
+def test_scram_tells_the_version_of_tls(channel: Channel, attribute: str | None) -> None:
+    server = Offer(POLICY, channel).server("SCRAM-SHA-256", counter())
+    challenge = say(server, b"n,,n=juliet,r=x")
+    assert isinstance(challenge, Challenge)
+    last = challenge.data.decode().split(",")[-1]
+    assert last.startswith("h=") if attribute is None else last == f"t={attribute}"
+
+
+@pytest.mark.parametrize("name", ["PLAIN", "SCRAM-SHA-256", "EXTERNAL"])
+@pytest.mark.parametrize("authzid", ["", "juliet@example.com"])
+def test_the_success_tells_whether_an_identity_was_named(name: str, authzid: str) -> None:
+    offer = Offer(ALL, CERTIFIED)
+    mine: ClientMechanism
+    if name == "PLAIN":
+        mine = plain.client(JULIET, PASSWORD, authzid=authzid)
+    elif name == "EXTERNAL":
+        mine = external.client(authzid)
+    else:
+        offered = scram.Advertised(offer.names, offer.bindings)
+        mine = scram.ScramClient(name, JULIET, PASSWORD, counter(), offered, authzid=authzid)
+    success = log_in(offer.server(name, counter()), mine)
+    assert success.named is bool(authzid)
+    assert success.authzid == "juliet@example.com"

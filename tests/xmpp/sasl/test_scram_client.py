@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -148,6 +149,29 @@ def test_removing_the_hash_does_not_help_the_attacker() -> None:
     with pytest.raises(SaslError) as caught:
         say(server, reply(mine, stripped))
     assert caught.value.condition is SaslCondition.NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "suspicious"),
+    [
+        ("TLSv1.3", "0304", False),
+        ("TLSv1.2", "0303", False),
+        ("TLSv1.3", "0303", True),
+        ("TLSv1.2", "0304", True),
+        ("TLSv1.3", "x", True),
+        ("", "0303", False),  # not known
+        ("DTLSv9", "0303", False),
+    ],
+)
+def test_another_version_of_tls(version: str, said: str, *, suspicious: bool) -> None:
+    # XEP-0515 §4.2: somebody in the middle has two connections.
+    mine = client(replace(OFFERED, version=version))
+    challenge = f"r=client-1x,s={SALT},i=4096,t={said}".encode()
+    if suspicious:
+        with pytest.raises(SaslError, match="another version of TLS"):
+            mine.challenge(challenge)
+    else:
+        assert isinstance(mine.challenge(challenge), DeriveKey)
 
 
 def test_unknown_attributes_of_the_server_are_ignored() -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -55,9 +56,21 @@ SSDP = (
     ),
     "v=MQrMPvv7yv4x4Cq4W4Ih25EqS2c=",
 )
+# XEP-0515 §4.3
+TDP = (
+    SSDP[0],
+    f"{SSDP[1]},t=0304",
+    (
+        "c=cD10bHMtZXhwb3J0ZXIsLFRISVMgSVMgRkFLRSBDQiBEQVRB,"
+        "r=12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6a09117a6-ac50-4f2f-93f1-93799c2bddf6,"
+        "p=KHUfN8dSy1K95crT4D5y1ItLJfs="
+    ),
+    "v=3w34ZIMVRkx2f2Ozb3/ecRPVdv4=",
+)
 OFFERED = scram.Advertised(
     ("SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"), ("tls-server-end-point", "tls-exporter")
 )
+OVER_TLS_1_3 = replace(OFFERED, version="TLSv1.3")
 FAKE_BINDING = b"THIS IS FAKE CB DATA"
 
 
@@ -74,6 +87,22 @@ def test_the_client_says_what_the_rfcs_say(name: str, example: tuple[str, ...]) 
     assert isinstance(question, DeriveKey)
     assert client.derived(derive(question)) == Response(example[2].encode())
     client.success(example[3].encode())
+
+
+def test_the_client_says_what_xep_0515_says() -> None:
+    client = scram.ScramClient(
+        "SCRAM-SHA-1-PLUS",
+        USER,
+        "pencil",
+        exactly(TDP[0].rpartition("r=")[2]),
+        OVER_TLS_1_3,
+        binding=("tls-exporter", FAKE_BINDING),
+    )
+    assert client.initial().decode() == TDP[0]
+    question = client.challenge(TDP[1].encode())
+    assert isinstance(question, DeriveKey)
+    assert client.derived(derive(question)) == Response(TDP[2].encode())
+    client.success(TDP[3].encode())
 
 
 def test_the_client_accepts_the_hash_of_xep_0474() -> None:
@@ -96,6 +125,7 @@ def test_the_client_accepts_the_hash_of_xep_0474() -> None:
         ("SCRAM-SHA-1", SHA1, scram.Advertised(("SCRAM-SHA-1",)), {}),
         ("SCRAM-SHA-256", SHA256, scram.Advertised(("SCRAM-SHA-256",)), {}),
         ("SCRAM-SHA-1-PLUS", SSDP, OFFERED, {"tls-exporter": FAKE_BINDING}),
+        ("SCRAM-SHA-1-PLUS", TDP, OVER_TLS_1_3, {"tls-exporter": FAKE_BINDING}),
     ],
 )
 def test_the_server_says_what_the_specifications_say(
@@ -105,7 +135,7 @@ def test_the_server_says_what_the_specifications_say(
     bindings: Mapping[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if example is not SSDP:  # the RFCs' examples are older than the attribute h
+    if example not in {SSDP, TDP}:  # the RFCs' examples are older than the attribute h
         monkeypatch.setattr(wire, "downgrade_hash", lambda *_: "")
     client_nonce = example[0].rpartition("r=")[2]
     first = wire.ServerFirst.parse(example[1])

@@ -56,7 +56,7 @@ def _converse(identities: tuple[JID, ...]) -> Conversation:
     if found is None:
         raise refused()
     demand_enabled(found)
-    return Success(jid.local, jid.text)
+    return Success(jid.local, jid.text, named=bool(authzid))
 
 
 def _choose(identities: tuple[JID, ...], authzid: str) -> JID:

@@ -36,6 +36,17 @@ class CredentialsWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class TokensWanted:
+    """Look up the tokens of this account's client, then call `tokens` (XEP-0484).
+
+    Attributes:
+        username: the localpart, prepared; the domain is the one the mechanism was made for.
+    """
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeriveKey:
     """Compute PBKDF2 with HMAC, as long as the hash's digest, then call `derived`.
 
@@ -53,6 +64,23 @@ class DeriveKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A token that the server gave to one client of one account (XEP-0484 §3.3).
+
+    Attributes:
+        secret: the token, as the client has it.
+        mechanism: the one that it is good for, and no other.
+        expired: whether its time is over: who has it is told so, and no more.
+        id: the name that it has where it is kept; it comes back with the success.
+    """
+
+    secret: str = field(repr=False)
+    mechanism: str
+    expired: bool = False
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Success:
     """The client is who it says it is.
 
@@ -60,11 +88,15 @@ class Success:
         username: the localpart of its account, prepared.
         authzid: the bare JID it may act as, in canonical form: its own.
         data: to be sent along with the success; None where the mechanism has none.
+        named: whether the client itself said whom it wants to act as.
+        token: by which it has proved that; None where it was not by a token.
     """
 
     username: str
     authzid: str
     data: bytes | None = None
+    named: bool = False
+    token: Token | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +119,22 @@ class Credentials:
     disabled: str | None = None
 
 
-Step: TypeAlias = Challenge | CredentialsWanted | DeriveKey | Success
-Question: TypeAlias = Challenge | CredentialsWanted | DeriveKey
-Answer: TypeAlias = bytes | Credentials | None
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of one client: the answer to `TokensWanted`.
+
+    Attributes:
+        tokens: those that are in force or have expired; none for an account that is not there.
+        disabled: why the account may not log in, in words for its owner; None while it may.
+    """
+
+    tokens: tuple[Token, ...]
+    disabled: str | None = None
+
+
+Step: TypeAlias = Challenge | CredentialsWanted | TokensWanted | DeriveKey | Success
+Question: TypeAlias = Challenge | CredentialsWanted | TokensWanted | DeriveKey
+Answer: TypeAlias = bytes | Credentials | Tokens | None
 Conversation: TypeAlias = Generator[Question, Answer, Success]
 
 
@@ -143,6 +188,16 @@ class ServerMechanism:
         self._demand(CredentialsWanted)
         return self._advance(found)
 
+    def tokens(self, found: Tokens) -> Step:
+        """Take the answer to `TokensWanted`.
+
+        Raises:
+            SaslError: the client is refused.
+            LocalError: the question was not asked.
+        """
+        self._demand(TokensWanted)
+        return self._advance(found)
+
     def derived(self, key: bytes) -> Step:
         """Take the answer to `DeriveKey`.
 
@@ -168,7 +223,7 @@ class ServerMechanism:
         return question
 
 
-# The three ways a conversation may ask, each with the type of its answer.
+# The ways a conversation may ask, each with the type of its answer.
 
 
 def ask_client(data: bytes = b"") -> Generator[Question, Answer, bytes]:
@@ -181,7 +236,14 @@ def ask_client(data: bytes = b"") -> Generator[Question, Answer, bytes]:
 def ask_credentials(username: str) -> Generator[Question, Answer, Credentials | None]:
     """Have an account looked up."""
     answer = yield CredentialsWanted(username)
-    assert not isinstance(answer, bytes)  # noqa: S101 -- by ServerMechanism
+    assert answer is None or isinstance(answer, Credentials)  # noqa: S101 -- by ServerMechanism
+    return answer
+
+
+def ask_tokens(username: str) -> Generator[Question, Answer, Tokens]:
+    """Have the tokens of the client looked up."""
+    answer = yield TokensWanted(username)
+    assert isinstance(answer, Tokens)  # noqa: S101 -- by ServerMechanism
     return answer
 
 
@@ -294,7 +356,7 @@ def parse_authzid(authzid: str) -> JID:
         raise SaslError(SaslCondition.INVALID_AUTHZID, "this is not an address") from None
 
 
-def demand_enabled(found: Credentials) -> None:
+def demand_enabled(found: Credentials | Tokens) -> None:
     """Refuse a disabled account; only for who has proved to be its owner.
 
     Raises:

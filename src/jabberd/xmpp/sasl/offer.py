@@ -8,7 +8,7 @@ from typing import Final
 
 from jabberd.xmpp.error import SaslCondition, SaslError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.sasl import anonymous, external, plain, scram
+from jabberd.xmpp.sasl import anonymous, external, ht, plain, scram
 from jabberd.xmpp.sasl.mechanism import ServerMechanism
 
 MECHANISMS: Final = (external.NAME, *scram.NAMES, plain.NAME, anonymous.NAME)
@@ -43,11 +43,13 @@ class Channel:
         secure: whether it is under TLS.
         bindings: type and data of the channel bindings it has, the preferred type first.
         identities: the XmppAddr names of the client's certificate, if that has been verified.
+        version: of TLS, as "TLSv1.3"; empty where it is not known.
     """
 
     secure: bool
     bindings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     identities: Sequence[JID] = ()
+    version: str = ""
 
 
 class Offer:
@@ -59,16 +61,18 @@ class Offer:
     Args:
         policy: of the host that the client wants.
         channel: of the stream, as it is now; make a new offer after STARTTLS.
+        fast: names out of `ht.BINDINGS`: the mechanisms that may take a token.
 
     Attributes:
         names: the mechanisms to advertise, in order; may be empty.
+        fast: the mechanisms to advertise that take a token (XEP-0484), in order.
         bindings: the types of channel binding to advertise (XEP-0440), in order; leave that
             feature away where there are none.
     """
 
-    __slots__ = ("_channel", "_policy", "bindings", "names")
+    __slots__ = ("_channel", "_policy", "bindings", "fast", "names")
 
-    def __init__(self, policy: Policy, channel: Channel) -> None:
+    def __init__(self, policy: Policy, channel: Channel, fast: Sequence[str] = ()) -> None:
         enabled = [name for name in scram.NAMES if name in policy.enabled]
         bound = channel.secure and bool(channel.bindings) and bool(enabled)
         names: list[str] = []
@@ -87,6 +91,11 @@ class Offer:
             names.append(anonymous.NAME)
         self.names = tuple(names)
         self.bindings = tuple(channel.bindings) if bound else ()
+        self.fast = tuple(
+            name
+            for name, binding in ht.BINDINGS.items()
+            if name in fast and channel.secure and (not binding or binding in channel.bindings)
+        )
         self._policy = policy
         self._channel = channel
 
@@ -113,7 +122,8 @@ class Offer:
             return external.server(policy.domain, self._channel.identities)
         if name == anonymous.NAME:
             return anonymous.server(policy.domain, token)
-        advertised = scram.Advertised(self.names, self.bindings or None)
+        version = self._channel.version if self._channel.secure else ""
+        advertised = scram.Advertised(self.names, self.bindings or None, version)
         bindings = self._channel.bindings if self.bindings else {}
         return scram.server(
             name,
@@ -121,3 +131,18 @@ class Offer:
                 policy.domain, policy.secret, policy.iterations, advertised, bindings, token
             ),
         )
+
+    def token_server(self, name: str) -> ServerMechanism:
+        """Begin an attempt with a token (XEP-0484 §3.4).
+
+        Args:
+            name: what the client asked for.
+
+        Raises:
+            SaslError: invalid-mechanism for what was not offered on this stream.
+        """
+        if name not in self.fast:
+            raise SaslError(SaslCondition.INVALID_MECHANISM)
+        binding = ht.BINDINGS[name]
+        data = self._channel.bindings[binding] if binding else b""
+        return ht.server(name, self._policy.domain, data)

@@ -65,7 +65,7 @@ def _converse(domain: str, secret: bytes, iterations: int) -> Conversation:
     if not keys.verify(verifier, salted) or found is None:
         raise refused()
     demand_enabled(found)
-    return Success(username, authorized)
+    return Success(username, authorized, named=bool(authzid))
 
 
 def _parse(message: bytes) -> tuple[str, str, bytes]:

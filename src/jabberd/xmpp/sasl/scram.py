@@ -2,7 +2,7 @@
 
 Neither side sees the other's secret: the server keeps keys from which no proof can be made, the
 client gets a signature that only the holder of those keys can make. XEP-0474 puts a hash of
-what was advertised under both signatures.
+what was advertised under both signatures, XEP-0515 the version of TLS.
 """
 
 from __future__ import annotations
@@ -55,16 +55,24 @@ MAX_ITERATIONS: Final = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Advertised:
-    """What one stream offered, for the two checks against downgrades.
+    """What one stream offered, and under what, for the checks against downgrades.
 
     Attributes:
         mechanisms: the names of all mechanisms.
         bindings: the types of channel binding that were listed (XEP-0440); None where there
             was no such list.
+        version: of TLS on this side of the connection, as "TLSv1.3"; empty where it is not
+            known.
     """
 
     mechanisms: tuple[str, ...]
     bindings: tuple[str, ...] | None = None
+    version: str = ""
+
+    @property
+    def tls(self) -> str:
+        """The version as the attribute t has it (XEP-0515 §4.1); empty where it has none."""
+        return wire.TLS_VERSIONS.get(self.version, "")
 
     @property
     def plus(self) -> bool:
@@ -118,7 +126,9 @@ def _converse(name: str, host: Host) -> Conversation:
 
     nonce = first.nonce + _nonce(host.token)
     seen = wire.downgrade_hash(algorithm, host.advertised.mechanisms, host.advertised.bindings)
-    challenge = wire.ServerFirst(nonce, verifier.salt, verifier.iterations, seen).text()
+    challenge = wire.ServerFirst(
+        nonce, verifier.salt, verifier.iterations, seen, host.advertised.tls
+    ).text()
     message = yield from ask_client(challenge.encode())
 
     final = _parse(wire.ClientFinal.parse, message)
@@ -132,7 +142,8 @@ def _converse(name: str, host: Host) -> Conversation:
         raise refused()
     demand_enabled(found)
     signature = wire.sign(verifier.server, auth_message, algorithm)
-    return Success(username, authorized, wire.server_final(signature))
+    final_data = wire.server_final(signature)
+    return Success(username, authorized, final_data, named=bool(first.authzid))
 
 
 def _parse(parse: Callable[[bytes], _Message], message: bytes) -> _Message:
@@ -274,6 +285,8 @@ class ScramClient(ClientMechanism):
         )
         if first.hash and first.hash != seen:
             raise aborted("somebody has changed on the way what the server offered")
+        if first.tls and self._advertised.tls not in {"", first.tls}:
+            raise aborted("somebody between us and the server speaks another version of TLS")
         return first
 
     def _verify(self, data: bytes) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from jabberd.xmpp.sasl import keys
@@ -17,6 +18,11 @@ _PRINTABLE: Final = re.compile(r"[!-+\--~]+")  # no comma
 _ATTRIBUTE: Final = re.compile(r"[A-Za-z]=.+", re.DOTALL)
 _POSITIVE: Final = re.compile(r"[1-9][0-9]{0,9}")
 _BAD_ESCAPE: Final = re.compile(r"=(?!2C|3D)")
+
+TLS_VERSIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {"TLSv1.3": "0304", "TLSv1.2": "0303", "TLSv1.1": "0302", "TLSv1": "0301"}
+)
+"""OpenSSL's names of the versions of TLS, and the attribute t of XEP-0515 §4.1 for each."""
 
 
 class Malformed(ValueError):  # noqa: N818 -- the adjective is its meaning
@@ -80,12 +86,14 @@ class ServerFirst:
         salt: of the account.
         iterations: of the account.
         hash: the attribute h of XEP-0474, as it was sent; empty where there is none.
+        tls: the attribute t of XEP-0515, as it was sent; empty where there is none.
     """
 
     nonce: str
     salt: bytes
     iterations: int
     hash: str
+    tls: str = ""
 
     @classmethod
     def parse(cls, text: str) -> ServerFirst:
@@ -102,14 +110,17 @@ class ServerFirst:
             nonce=_demand_nonce(nonce),
             salt=_demand_base64(salt),
             iterations=int(iterations),
-            hash=next((part[2:] for part in extensions if part.startswith("h=")), ""),
+            hash=_extension(extensions, "h"),
+            tls=_extension(extensions, "t"),
         )
 
     def text(self) -> str:
         """Write it."""
         salt = base64.b64encode(self.salt).decode("ascii")
-        extension = f",h={self.hash}" if self.hash else ""
-        return f"r={self.nonce},s={salt},i={self.iterations}{extension}"
+        extensions = f",h={self.hash}" if self.hash else ""
+        if self.tls:
+            extensions += f",t={self.tls}"
+        return f"r={self.nonce},s={salt},i={self.iterations}{extensions}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,10 @@ def _attributes(message: str, names: str) -> Sequence[str]:
     if len(parts) < len(names) or not all(map(_ATTRIBUTE.fullmatch, parts)):
         raise Malformed("the message is not a list of attributes, or lacks some")
     return [_value(part, name) for part, name in zip(parts, names, strict=False)]
+
+
+def _extension(extensions: Iterable[str], name: str) -> str:
+    return next((part[2:] for part in extensions if part.startswith(f"{name}=")), "")
 
 
 def _value(attribute: str, name: str) -> str:

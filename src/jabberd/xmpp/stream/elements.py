@@ -53,14 +53,15 @@ def read_data(nonza: Nonza) -> bytes | None:
 
 
 def read_failure(nonza: Nonza) -> SaslError:
-    """The error that a `<failure/>` names; not-authorized where it names none that we know."""
+    """The error that a `<failure/>` names; not-authorized where it names none that we know.
+
+    Also of SASL2, where the text alone has another namespace (XEP-0388 §2.6.2).
+    """
     condition, text = SaslCondition.NOT_AUTHORIZED, ""
     for child in nonza.element():
-        if child.ns != ns.SASL:
-            continue
-        if child.name == "text":
+        if (child.ns, child.name) in {(ns.SASL, "text"), (ns.SASL2, "text")}:
             text = child.text
-        else:
+        elif child.ns == ns.SASL:
             try:
                 condition = SaslCondition(child.name)
             except ValueError:  # RFC 6120 §6.5: what is unknown is a failure all the same

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import SaslError, StanzaError, StreamError
 from jabberd.xmpp.frames import BadAddress, Nonza
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.sasl.keys import ScramKeys
+from jabberd.xmpp.sasl.mechanism import Token
 from jabberd.xmpp.stanza import Iq, Message, Presence
+from jabberd.xmpp.stream.authenticate import BindRequest, UserAgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,21 @@ class CredentialsWanted:
     """
 
     account: JID
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokensWanted:
+    """A question: which tokens has this client? Answer with `tokens` (XEP-0484).
+
+    Attributes:
+        account: the bare JID that wants to log in; it need not exist.
+        client: id of the installation: a UUID in small letters.
+        mechanism: with which mechanism.
+    """
+
+    account: JID
+    client: str
     mechanism: str
 
 
@@ -52,10 +71,14 @@ class Authenticated:
     Attributes:
         account: its bare JID.
         mechanism: how.
+        client: which client it is, by its own word; None where it does not say.
+        by_token: whether it was by a token (XEP-0484), and not by what the account has.
     """
 
     account: JID
     mechanism: str
+    client: UserAgent | None = None
+    by_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,74 @@ class AuthenticationFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysUpgraded:
+    """A question: can the account have these keys besides its others (XEP-0480)?
+
+    The client has logged in with its password and made them of it. Answer with `stored` once
+    the account has them, or with `refuse_login`.
+
+    Attributes:
+        account: the bare JID.
+        keys: for a hash function that the account has none for.
+        known: what the account had when it logged in. Where it has others by now, the password
+            has been changed, and these keys must not be stored.
+    """
+
+    account: JID
+    keys: ScramKeys
+    known: tuple[ScramKeys, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InlineWanted:
+    """A question: what comes of all that was asked for together with a login by SASL2?
+
+    Answer with `inlined`, or with `refuse_login`. Comes with every login by SASL2, directly after
+    `Authenticated`. What the host does not offer has been left out.
+
+    Attributes:
+        account: the bare JID.
+        mechanism: how it logged in.
+        client: which client it is, by its own word; None where it does not say.
+        resume: `<resume/>`: to be tried first; None where there is none.
+        bind: the wish for a resource, unless a session is resumed; None where there is none.
+        token_request: the mechanism for which the client wants a token; empty where it wants
+            none. There is a client with an id, then.
+        token: by which it logged in; None where it was not by one.
+        invalidate: whether that token shall be good for nothing from now on.
+    """
+
+    account: JID
+    mechanism: str
+    client: UserAgent | None = None
+    resume: Element | None = None
+    bind: BindRequest | None = None
+    token_request: str = ""
+    token: Token | None = None
+    invalidate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InlineResult:
+    """The answer to `InlineWanted`. All that is serialised stands in no default namespace.
+
+    Attributes:
+        jid: the full JID of the session that is bound or resumed; None: there is none yet, and
+            the client goes on as after any login.
+        resumed: `<resumed/>`; empty where no session is resumed.
+        failed: `<failed/>` of a resumption; empty where none was tried, or it succeeded.
+        bound: what goes inside `<bound/>`, which is there with every `jid` that is not resumed.
+        token: `<token/>`; empty where the client gets none.
+    """
+
+    jid: JID | None = None
+    resumed: bytes = b""
+    failed: bytes = b""
+    bound: bytes = b""
+    token: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class BindWanted:
     """A question: which resource does the peer get? Answer with `bound` or `refuse_bind`.
 
@@ -85,6 +176,23 @@ class BindWanted:
 
     account: JID
     resource: str
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeWanted:
+    """A question: can this session be resumed, before a resource is bound (XEP-0198 §5)?
+
+    Answer with `resumed` or `resume_failed`.
+
+    Attributes:
+        account: the bare JID.
+        nonza: `<resume/>`.
+        mechanism: how it logged in.
+    """
+
+    account: JID
+    nonza: Nonza
     mechanism: str
 
 
@@ -108,6 +216,25 @@ class SessionBound:
     """
 
     jid: JID
+
+
+@dataclass(frozen=True, slots=True)
+class InlineAnswered:
+    """What came, for the initiating role, of what it asked for together with its login.
+
+    Attributes:
+        resumed: `<resumed/>`; None where no session was resumed.
+        failed: `<failed/>` of a resumption; None where there is none.
+        bound: `<bound/>`; None where no resource was bound.
+        token: `<token/>`; None where there is no new one.
+        config_version: of the server's offer (XEP-0509); empty where it tells none.
+    """
+
+    resumed: Element | None
+    failed: Element | None
+    bound: Element | None
+    token: Element | None
+    config_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +269,16 @@ Event = (
     | Nonza
     | UpgradeToTls
     | CredentialsWanted
+    | TokensWanted
     | DeriveKey
     | Authenticated
     | AuthenticationFailed
+    | KeysUpgraded
+    | InlineWanted
     | BindWanted
+    | ResumeWanted
     | RegisterWanted
+    | InlineAnswered
     | SessionBound
     | BindRefused
     | Closed

@@ -1,14 +1,14 @@
 """The initiating role: this side opens the stream and logs in, as a client does.
 
 RFC 6120 §4 (streams), §5 (STARTTLS), §6 (SASL) and §7 (resource binding). What the server may
-say when is in `_RULES`.
+say when is in `RULES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
@@ -34,8 +34,14 @@ class State(Enum):
     TLS = auto()  # its answer to <starttls/> is due
     SASL = auto()  # inside a SASL exchange
     LOGGED_IN = auto()  # logged in; the features that follow are due
+    SASL2 = auto()  # inside a SASL exchange of XEP-0388
+    TASK = auto()  # inside a task that followed it
+    BOUND = auto()  # logged in with a resource; the features that follow are due
     BINDING = auto()  # its answer to the wish for a resource is due
     READY = auto()  # stanzas flow
+
+
+Rules = Mapping[tuple[State, str], Callable[[Any, Nonza], list[Event]]]
 
 
 class InitiatingStream(Stream):
@@ -112,7 +118,7 @@ class InitiatingStream(Stream):
         if isinstance(frame, Nonza):
             if (frame.ns, frame.name) == (ns.STREAM, "error"):
                 return [self._peer_failed(frame)]
-            rule = self._RULES.get((self._state, qname(frame.ns, frame.name)))
+            rule = self.RULES.get((self._state, qname(frame.ns, frame.name)))
             if rule is not None:
                 return rule(self, frame)
         elif self._state is State.BINDING and isinstance(frame, Iq) and self._is_answer(frame):
@@ -256,9 +262,7 @@ class InitiatingStream(Stream):
         self._ready = True
         return [events.SessionBound(jid)]
 
-    # What the server may say when; all else ends the stream.
-
-    _RULES: ClassVar[dict[tuple[State, str], Callable[[InitiatingStream, Nonza], list[Event]]]] = {
+    RULES: ClassVar[Rules] = {
         (State.FEATURES, qname(ns.STREAM, "features")): _features,
         (State.TLS, qname(ns.TLS, "proceed")): _proceed,
         (State.TLS, qname(ns.TLS, "failure")): _no_tls,
@@ -267,3 +271,4 @@ class InitiatingStream(Stream):
         (State.SASL, qname(ns.SASL, "failure")): _failure,
         (State.LOGGED_IN, qname(ns.STREAM, "features")): _bind,
     }
+    """What the server may say when; all else ends the stream."""

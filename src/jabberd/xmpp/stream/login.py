@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
@@ -84,6 +84,7 @@ def choose(
     Raises:
         SaslError: aborted, where there is none, or the password cannot be prepared.
     """
+    advertised = replace(advertised, version=channel.version if channel.secure else "")
     ours = tuple(channel.bindings.items()) if channel.secure else ()
     listed = advertised.bindings
     common = next((each for each in ours if listed is None or each[0] in listed), None)

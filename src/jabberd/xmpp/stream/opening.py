@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,7 +16,10 @@ from jabberd.xmpp.frames import StreamOpened
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.sasl.offer import Channel, Offer
 from jabberd.xmpp.stream.base import features
-from jabberd.xmpp.stream.policy import HostPolicy
+from jabberd.xmpp.stream.policy import HostPolicy, Inline
+
+UPGRADE: Final = "UPGR-"
+"""What the name of a task begins with that upgrades to the mechanism named behind it."""
 
 _VERSION: Final = re.compile(r"([0-9]{1,9})\.[0-9]{1,9}")
 
@@ -71,19 +76,52 @@ def canonical(address: str) -> str:
         return ""
 
 
-def before_login(policy: HostPolicy, channel: Channel, offer: Offer) -> bytes:
-    """The stream features of who has not logged in (RFC 6120 §5.4.1, §6.4.1)."""
+def sender(header: StreamOpened, policy: HostPolicy) -> JID | None:
+    """Who the peer says it is; None where it does not say, or not in a way to be understood.
+
+    Raises:
+        StreamError: invalid-from: somebody of another host (XEP-0388 §2.1).
+    """
+    try:
+        jid = JID.parse(header.from_).bare if header.from_ else None
+    except InvalidJID:
+        return None
+    if jid is None or not policy.sasl2:
+        return None
+    if jid.domain != policy.domain.domain:
+        text = f"this stream is for accounts of {policy.domain.text}"
+        raise StreamError(StreamCondition.INVALID_FROM, text)
+    return jid if jid.local else None
+
+
+def before_login(policy: HostPolicy, channel: Channel, offer: Offer) -> tuple[bytes, str]:
+    """The stream features of who has not logged in (RFC 6120 §5.4.1, §6.4.1).
+
+    Returns:
+        The features, and the version of what they say (XEP-0509); empty where there is no SASL2.
+    """
     starttls = policy.starttls and not channel.secure
     if starttls and policy.tls_required:
-        return features(_STARTTLS_REQUIRED)
-    login = _login(offer.names, offer.bindings)
-    legacy = _LEGACY if policy.legacy_auth else b""
-    return features((_STARTTLS if starttls else b"") + login + legacy + policy.before_login())
+        return features(_STARTTLS_REQUIRED), ""
+    offered = _STARTTLS if starttls else b""
+    offered += _login(offer.names, offer.bindings)
+    if policy.legacy_auth:
+        offered += _LEGACY
+    offered += policy.before_login()
+    # XEP-0388 §3: under TLS only, and not without a mechanism.
+    if not (policy.sasl2 and channel.secure and offer.names):
+        return features(offered), ""
+    return _with_version(offered + _authentication(offer.names, offer.fast, policy.inline))
 
 
-def after_login(policy: HostPolicy) -> bytes:
-    """The stream features of who has (RFC 6120 §7.4); the session is a no-op since RFC 6121."""
-    return features(_BIND + policy.after_login())
+def after_login(policy: HostPolicy, *, bound: bool = False) -> bytes:
+    """The stream features of who has (RFC 6120 §7.4); the session is a no-op since RFC 6121.
+
+    Args:
+        policy: of the host.
+        bound: whether there is a resource already.
+    """
+    return features((b"" if bound else _BIND) + policy.after_login())
 
 
 # Few different ones are ever sent, each of them thousands of times.
@@ -97,6 +135,35 @@ def _login(mechanisms: tuple[str, ...], bindings: tuple[str, ...]) -> bytes:
         types = [Element(ns.SASL_CB, "channel-binding", {"type": name}) for name in bindings]
         children.append(Element(ns.SASL_CB, "sasl-channel-binding", {}, types))
     return b"".join(child.to_bytes() for child in children)
+
+
+@lru_cache(maxsize=256)
+def _authentication(mechanisms: tuple[str, ...], fast: tuple[str, ...], offered: Inline) -> bytes:
+    # XEP-0388 §2.1, XEP-0386 §3.1, XEP-0198 §9, XEP-0484 §3.1, XEP-0480 §2.1.
+    inline: list[Element] = []
+    if offered.bind is not None:
+        inside = [Element(ns.BIND2, "feature", {"var": name}) for name in offered.bind]
+        listed = [Element(ns.BIND2, "inline", {}, inside)] if inside else []
+        inline.append(Element(ns.BIND2, "bind", {}, listed))
+    if offered.resume:
+        inline.append(Element(ns.SM, "sm"))
+    if fast:
+        names = [Element(ns.FAST, "mechanism", {}, [name]) for name in fast]
+        inline.append(Element(ns.FAST, "fast", {}, names))
+    element = Element(ns.SASL2, "authentication")
+    element.add(*(Element(ns.SASL2, "mechanism", {}, [name]) for name in mechanisms))
+    if inline:
+        element.add(Element(ns.SASL2, "inline", {}, inline))
+    upgrades = (Element(ns.SASL_UPGRADE, "upgrade", {}, [UPGRADE + n]) for n in offered.upgrades)
+    return element.add(*upgrades).to_bytes()
+
+
+@lru_cache(maxsize=64)
+def _with_version(offered: bytes) -> tuple[bytes, str]:
+    # XEP-0509 §2.3: opaque, the same for the same offer, also after a restart.
+    version = base64.b64encode(hashlib.sha256(offered).digest()[:18]).decode("ascii")
+    element = Element(ns.IAP, "config-version", {"scheme": "opaque", "value": version})
+    return features(offered + element.to_bytes()), version
 
 
 _STARTTLS: Final = Element(ns.TLS, "starttls").to_bytes()
