@@ -145,7 +145,9 @@ class World:
     def put(self, owner: str, stanza: bytes) -> None:
         """Have a message wait in an account's log."""
         key = self.stores.log.next_key(self.clock())
-        entry = Entry(key, owner, "alice@example.com", "", self.clock(), Flag.AWAITING, "", 0, stanza)
+        entry = Entry(
+            key, owner, "alice@example.com", "", self.clock(), Flag.AWAITING, "", 0, stanza
+        )
         self.stores.log.commit(Unit(entries=[entry]))
 
     async def waiting(self, owner: str) -> int:
