@@ -127,7 +127,7 @@ def address(condition: str, target: str) -> str:
 
 
 async def stored(world: World) -> list[bytes]:
-    return [one.stanza for one in await world.stores.queue.read("juliet@example.com", limit=9)]
+    return [one.stanza for one in await world.stores.log.waiting("juliet@example.com")]
 
 
 @pytest.mark.parametrize(("condition", "target", "kind", "letter"), list(cells()))

@@ -223,6 +223,7 @@ async def test_two_resources_at_once_get_each_message_once(
 ) -> None:
     im.put(BOB, b"<message><body>m</body></message>")
     slow = _SlowLog(im, monkeypatch)
+    slow.writes.set()
     desk, phone = await im.login("bob/desk"), await im.login("bob/phone")
     both = [im.router.submit(_presence(session), session) for session in (desk, phone)]
     slow.reads.set()
@@ -238,6 +239,7 @@ async def test_a_resource_that_leaves_meanwhile_leaves_them_to_the_next(
 ) -> None:
     im.put(BOB, b"<message><body>m</body></message>")
     slow = _SlowLog(im, monkeypatch)
+    slow.writes.set()
     desk, phone = await im.login("bob/desk"), await im.login("bob/phone")
     for session in (desk, phone):
         im.router.submit(_presence(session), session)

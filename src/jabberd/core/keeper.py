@@ -18,7 +18,8 @@ from jabberd.core.parcel import Parcel
 from jabberd.core.ports import ArchiveRules
 from jabberd.core.resent import Mark, Resent, unique_of
 from jabberd.core.session import Session
-from jabberd.core.turn import Turn, Turns
+from jabberd.core.turn import Turn
+from jabberd.core.turns import Turns
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import Doc, Entry, Flag, Log
 from jabberd.xmpp import ns

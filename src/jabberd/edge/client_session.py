@@ -14,7 +14,8 @@ from jabberd.core.host import LocalHost
 from jabberd.core.module import SessionEvent
 from jabberd.core.parcel import Parcel
 from jabberd.core.session import SessionFacts, SessionState, Slot
-from jabberd.core.turn import Turn, Turns
+from jabberd.core.turn import Turn
+from jabberd.core.turns import Turns
 from jabberd.edge.sm import Bounds, StreamManagement
 from jabberd.storage.log_api import Saved, Unit
 from jabberd.xmpp import sm as wire

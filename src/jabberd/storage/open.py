@@ -9,7 +9,9 @@ from jabberd.storage.api import Stores
 from jabberd.storage.memory import MemoryStores
 
 
-async def open_stores(url: str, *, data: Path | None = None, patience: float = 5.0) -> Stores:
+async def open_stores(
+    url: str, *, data: Path | None = None, patience: float = 5.0, durability: str = "power"
+) -> Stores:
     """Open the stores; make or migrate the database where that is needed.
 
     Use them on this event loop only, and close them at the end.
