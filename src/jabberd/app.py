@@ -72,6 +72,7 @@ class RunningServer:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.stopping = asyncio.Event()
+        self.restarting = False
         self._assembly: Assembly | None = None
         self._control: ControlServer | None = None
 
@@ -95,7 +96,9 @@ class RunningServer:
         """
         assembly = await Assembly.make(self.config)
         try:
-            process = ServerProcess(stop=self.stopping.set, reload=self.reload)
+            process = ServerProcess(
+                stop=self.stopping.set, restart=self.restart, reload=self.reload
+            )
             commands = CommandRegistry(
                 all_commands(
                     lambda: assembly.accounts,
@@ -144,6 +147,11 @@ class RunningServer:
         if self.config.data == data_folder():
             return ""
         return f" --data {shlex.quote(str(self.config.data))}"
+
+    def restart(self) -> None:
+        """Begin an orderly shutdown after which the program is to begin anew."""
+        self.restarting = True
+        self.stopping.set()
 
     async def stop(self) -> None:
         """Tell everybody, and close everything in order."""
@@ -205,12 +213,15 @@ def _command() -> str:
     return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
-async def serve(config: Config, *, ready: Callable[[Report], None]) -> None:
-    """Run until SIGTERM, SIGINT or `jabberd stop`; SIGHUP reloads.
+async def serve(config: Config, *, ready: Callable[[Report], None]) -> bool:
+    """Run until SIGTERM, SIGINT, `jabberd stop` or `jabberd restart`; SIGHUP reloads.
 
     Args:
         config: what to run.
         ready: told when logins are accepted.
+
+    Returns:
+        Whether to begin anew.
 
     Raises:
         StartError: the server cannot start.
@@ -237,6 +248,7 @@ async def serve(config: Config, *, ready: Callable[[Report], None]) -> None:
             _log.info("shutting down")
         finally:
             await server.stop()
+        return server.restarting
 
 
 def _calm_collector() -> None:

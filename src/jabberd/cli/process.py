@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -13,6 +15,7 @@ from jabberd.cli.output import announce, fail, table
 from jabberd.config import StartError, effective, load
 from jabberd.storage.api import StorageError
 
+T = TypeVar("T")
 _Config = Annotated[
     Path | None,
     typer.Option("--config", envvar="JABBERD_CONFIG", help="The configuration file."),
@@ -28,9 +31,13 @@ def run(config: _Config = None, data: _Data = None) -> None:
         from jabberd.core import log  # noqa: PLC0415 -- takes a while to import
 
         log.configure(loaded.log.level, loaded.log.format)
-        _serve(app.serve(loaded, ready=announce))
+        again = _serve(app.serve(loaded, ready=announce))
     except (StartError, StorageError) as error:
         fail(str(error))
+    if again:
+        # The same process, so that whoever watches over it need not know.
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "jabberd.cli", *sys.argv[1:]])  # noqa: S606 -- no shell
 
 
 def demo() -> None:
@@ -69,10 +76,9 @@ def show(
     table(("key", "value", "origin"), rows, as_json=json)
 
 
-def _serve(work: Coroutine[None, None, None]) -> None:
+def _serve(work: Coroutine[None, None, T]) -> T:
     try:
         import uvloop  # noqa: PLC0415 -- there is none on some systems
     except ImportError:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+        return asyncio.run(work)
+    return uvloop.run(work)

@@ -244,16 +244,18 @@ class ServerProcess:
 
     Attributes:
         stop: begins an orderly shutdown, as SIGTERM does.
+        restart: does the same, and then begins anew in the same process.
         reload: reads the configuration again, as SIGHUP does; says what changed, and raises
             CommandError where the old state goes on.
     """
 
     stop: Callable[[], None] = nowhere
+    restart: Callable[[], None] = nowhere
     reload: Callable[[], Awaitable[str]] = _no_reload
 
 
 class ServerCommands:
-    """`jabberd stop` and `jabberd reload`."""
+    """`jabberd stop`, `jabberd restart` and `jabberd reload`."""
 
     def __init__(self, process: ServerProcess) -> None:
         self._process = process
@@ -262,6 +264,7 @@ class ServerCommands:
         """The commands as values."""
         return [
             Command(("stop",), self.stop, online=True),
+            Command(("restart",), self.restart, online=True),
             Command(("reload",), self.reload, online=True),
         ]
 
@@ -269,6 +272,11 @@ class ServerCommands:
         """Shut the server down in good order."""
         self._process.stop()
         return "The server is shutting down."
+
+    async def restart(self) -> str:
+        """Begin anew, with the configuration read again. Sessions are kept for their clients."""
+        self._process.restart()
+        return "The server is restarting."
 
     async def reload(self) -> str:
         """Read the configuration again: certificates, log level and limits."""
