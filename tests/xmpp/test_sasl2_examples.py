@@ -155,3 +155,27 @@ def test_the_examples_of_xep_0388(said: str, condition: SaslCondition) -> None:
     # The client may try again, also by the other kind of SASL.
     user = base64.b64encode(b"\0user\0pencil").decode()
     assert "<success" in talk.say(authenticate("PLAIN", user))
+
+
+def test_the_first_examples_of_xep_0480() -> None:
+    # Tasks that do not exist are not begun, and asking for them does no harm.
+    talk = example_server()
+    talk.say(OPENING)
+    said = talk.say("""<authenticate xmlns='urn:xmpp:sasl:2' mechanism='SCRAM-SHA-1-PLUS'>
+  <upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-BLOOP2</upgrade>
+  <upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-BLOOP-42</upgrade>
+  <initial-response>cD10bHMtZXhwb3J0ZXIsLG49dXNlcixyPTEyQzRDRDVDLUUzOEUtNEE5OC04RjZELTE1QzM4RjUxQ0NDNg==</initial-response>
+  <user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'>
+    <software>AwesomeXMPP</software>
+    <device>Kiva's Phone</device>
+  </user-agent>
+</authenticate>""")
+    assert one_of(said, "challenge").ns == "urn:xmpp:sasl:2"
+    talk = example_server()
+    talk.say(OPENING)
+    said = talk.say("""<next xmlns='urn:xmpp:sasl:2' task='UPGR-BLOOP2'>
+  <request xmlns='urn:xmpp:bloop2:example'>
+    UGxlYXNlIHVwZ3JhZGUgbWUh
+  </request>
+</next>""")
+    assert one_of(said, "failure").find(ns.SASL, "malformed-request") is not None

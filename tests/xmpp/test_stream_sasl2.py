@@ -374,14 +374,26 @@ def test_answers_that_make_no_sense() -> None:
     assert isinstance(talk.stream, ReceivingStream)
     with pytest.raises(LocalError):
         talk.stream.inlined(InlineResult())
+    talk = server(answers=False)
+    talk.say(header(), authenticate("ANONYMOUS", b""))
+    assert talk.kinds()[-1] is InlineWanted
+    assert isinstance(talk.stream, ReceivingStream)
+    with pytest.raises(LocalError):
+        talk.stream.stored()
 
 
 @pytest.mark.parametrize(
-    "jid", [JULIET, JID("romeo", DOMAIN, "x"), JID("juliet", "example.org", "x")]
+    "result",
+    [
+        InlineResult(JULIET),
+        InlineResult(JID("romeo", DOMAIN, "x")),
+        InlineResult(JID("juliet", "example.org", "x")),
+        InlineResult(resumed=b"<resumed xmlns='urn:xmpp:sm:3'/>"),
+    ],
 )
-def test_a_session_is_of_the_account(jid: JID) -> None:
+def test_a_session_is_of_the_account(result: InlineResult) -> None:
     talk = server()
-    talk.inline = lambda _: InlineResult(jid)
+    talk.inline = lambda _: result
     with pytest.raises(LocalError):
         talk.say(header(), plain())
 
