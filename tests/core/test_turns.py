@@ -152,7 +152,7 @@ async def test_what_cannot_be_written_is_not_delivered_and_its_senders_are_told(
     client, told = Client(), list[str]()
     turn = turns.open()
     enter(turn, 1)
-    turn.refused.append(lambda error: told.append(str(error)))
+    turn.refused.append((lambda *what: told.append("{0} {1} {2}".format(*what)), "a", "b"))
     turn.after.append(lambda: told.append("written"))
     client.send(said("lost"), parcel(1, turn, custodian))
     client.send(said("other"))
@@ -161,7 +161,7 @@ async def test_what_cannot_be_written_is_not_delivered_and_its_senders_are_told(
     enter(following, 2)
     client.send(said("next"), parcel(2, following, custodian))
     await log.disk(StorageFull("the disk is full"))
-    assert told == ["the disk is full"]
+    assert told == ["a b the disk is full"]
     assert client.written == ["other"]
     await log.disk()
     assert client.written == ["other", "next"]

@@ -36,6 +36,8 @@ _SENT: Final = int(Flag.SENT)
 _COUNTS: Final = 10_000
 _BODY: Final = re.compile(rb"<body>([^<]*)</body>")
 _CHAR_REF: Final = b"&"
+_PREFIXES: Final = 10_000
+_ID_END: Final = b"'/>"
 _SEARCHABLE: Final = 16_384  # characters of one message that can be searched
 
 
@@ -86,6 +88,9 @@ class Keeper:
         self._counts: OrderedDict[str, int] = OrderedDict()  # of what waits, by account
         self._counting = 0  # how many counts are being read just now
         self._changed: set[str] = set()  # accounts for which they come too late
+        self._last: Message | None = None
+        self._unique = ""  # of `_last`
+        self._prefixes: dict[str, bytes] = {}  # of stanza-ids, by account
         self.rules: ArchiveRules | None = None
 
     # What is to be kept
@@ -140,55 +145,74 @@ class Keeper:
         """
         peer = message.from_ or self._domain
         turn = self._turns.open()
-        turn.refused.append(partial(self._refuse, message, origin))
+        turn.refused.append((self._refuse, message, origin))
         key = self._enter(turn, message, account.text, peer, flags)
         if flags & _VISIBLE:
             message = self.stamped(message, account, key)
         return message, Parcel(account.text, key, message.to_bytes(), turn, flags, self)
 
-    def send(self, message: Message, account: JID) -> tuple[Message, Parcel]:
-        """Write a message into the log of its sender.
+    def send(self, message: Message, account: JID) -> int:
+        """Write a message into the log of its sender; returns the key of the entry."""
+        return self._enter(
+            self._turns.open(), message, account.text, message.to or account, _VISIBLE | _SENT
+        )
 
-        Returns:
-            The message with the identifier that it has in the sender's archive, and the parcel
-            for copies to the sender's other clients.
+    def copy(self, message: Message, account: JID, key: int) -> tuple[Message, Parcel]:
+        """A message as it is in the archive of its sender, and a parcel for it.
+
+        They are for copies to the sender's other clients, right after `send`.
         """
-        peer = message.to or account
-        turn = self._turns.open()
-        flags = _VISIBLE | _SENT
-        key = self._enter(turn, message, account.text, peer, flags)
         stamped = self.stamped(message, account, key)
-        return stamped, Parcel(account.text, key, b"", turn, flags, self)
+        flags = _VISIBLE | _SENT
+        return stamped, Parcel(account.text, key, b"", self._turns.open(), flags, self)
 
     def _enter(self, turn: Turn, message: Message, owner: str, peer: JID, flags: int) -> int:
-        now = self._now()
+        now = turn.at
+        if not now:
+            now = turn.at = self._now()
         key = self._log.next_key(now)
         wire = message.to_bytes()
-        unit = turn.unit
-        doc = 0
         rules = self.rules
         if flags & _VISIBLE and rules is not None and rules.searchable:
-            if turn.wire is wire and unit.docs:  # the other side's copy of the same message
-                first = unit.docs[-1]
-                doc = first.key
-                unit.docs[-1] = Doc(doc, (*first.owners, owner), first.text)
-            elif text := _text(message):
-                doc = key
-                unit.docs.append(Doc(key, (owner,), text))
-                turn.wire = wire
-        unit.entries.append(
-            Entry(key, owner, peer.bare.text, peer.resource, now, flags,
-                  unique_of(message)[0], doc, wire)
-        )  # fmt: skip
+            doc = self._index(turn, message, owner, key)
+        else:
+            doc = 0
+        if message is not self._last:  # both sides of a message are entered one after the other
+            self._last = message
+            self._unique = unique_of(message)[0]
+        turn.unit.entries.append(
+            Entry(key, owner, peer.bare.text, peer.resource, now, flags, self._unique, doc, wire)
+        )
         turn.bytes += len(wire)
         if flags & _AWAITING:
             self._count(owner, 1)
         return key
 
+    @staticmethod
+    def _index(turn: Turn, message: Message, owner: str, key: int) -> int:
+        """Have the text of a message indexed, once for both sides of it; returns its key."""
+        docs = turn.unit.docs
+        wire = message.to_bytes()
+        if turn.wire is wire and docs:
+            first = docs[-1]
+            docs[-1] = Doc(first.key, (*first.owners, owner), first.text)
+            return first.key
+        turn.wire = wire
+        text = _text(message)
+        if not text:
+            return 0
+        docs.append(Doc(key, (owner,), text))
+        return key
+
     def stamped(self, message: Message, account: JID, key: int) -> Message:
         """The message with its identifier in an account's archive (XEP-0359 §3.3)."""
-        tail = stanza_id(account, self._ids.id_of(key))
-        return message.with_tail(tail, STANZA_ID)
+        prefix = self._prefixes.get(account.text)
+        if prefix is None:
+            prefix = stanza_id(account, "").removesuffix(_ID_END)
+            if len(self._prefixes) >= _PREFIXES:
+                self._prefixes.clear()
+            self._prefixes[account.text] = prefix
+        return message.with_tail(prefix + self._ids.id_of(key).encode() + _ID_END, STANZA_ID)
 
     # MessagesApi
 
@@ -227,7 +251,7 @@ class Keeper:
         """See `MessagesApi.store`."""
         peer = message.from_ or self._domain
         turn = self._turns.open()
-        turn.refused.append(partial(self._refuse, message, origin))
+        turn.refused.append((self._refuse, message, origin))
         self._enter(turn, message, account.text, peer, flags | _AWAITING)
         turn.after.append(partial(self._tell_waiting, account, message))
 

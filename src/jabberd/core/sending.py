@@ -118,7 +118,9 @@ class Sender:
         verdict: Verdict = await settle(self._forward(message, session))
         flow.copy = message
         if keep:
-            flow.copy, flow.parcel = self._keeper.send(message, flow.account)
+            key = self._keeper.send(message, flow.account)
+            if stations.copy:
+                flow.copy, flow.parcel = self._keeper.copy(message, flow.account, key)
         if stations.copy:
             await settle(run(stations.copy, message, flow))
         return verdict

@@ -28,13 +28,15 @@ class Turn:
         pending: not committed yet; what belongs to it must not leave.
         failed: why nothing of it was written; None where all was, or nothing is known yet.
         gates: who waits for it.
-        refused: called where it failed, before the gates are.
+        at: when it began, seconds since the epoch; 0 until somebody asked.
+        refused: called with the two values beside it, and the error, where it failed; before
+            the gates are.
         after: called where it is committed, after the gates.
         bytes: of the stanzas in the unit.
         wire: the stanza of the newest entry: the other side's copy is the same object.
     """
 
-    __slots__ = ("after", "bytes", "failed", "gates", "pending", "refused", "unit", "waiters",
+    __slots__ = ("after", "at", "bytes", "failed", "gates", "pending", "refused", "unit", "waiters",
                  "wire")  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,7 +44,8 @@ class Turn:
         self.pending = True
         self.failed: StorageError | None = None
         self.gates: dict[Gate, None] = {}
-        self.refused: list[Callable[[StorageError], None]] = []
+        self.at = 0.0
+        self.refused: list[tuple[Callable[..., None], object, object]] = []
         self.after: list[Callable[[], None]] = []
         self.waiters: list[asyncio.Future[None]] = []
         self.bytes = 0

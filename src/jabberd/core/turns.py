@@ -142,8 +142,8 @@ class Turns:
         unit = turn.unit
         if error is not None:
             _log.error("storage failed", error=str(error), messages=len(turn.refused))
-            for refuse in turn.refused:
-                refuse(error)
+            for refuse, message, origin in turn.refused:
+                refuse(message, origin, error)
         elif unit.checkpoint:
             self._stored_checkpoint = unit.checkpoint
         for gate in turn.gates:

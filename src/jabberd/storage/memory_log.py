@@ -180,7 +180,7 @@ class MemoryLog:
         limits.check_keys(unit.entries)
         keys = {row.key for row in unit.entries}
         places = {(row.number, row.first) for row in unit.journal}
-        if len(keys) < len(unit.entries) or not keys.isdisjoint(self._entries):
+        if len(keys) < len(unit.entries) or any(key in self._entries for key in keys):
             raise StorageError("the database refused: an entry with this key is there already")
         if len(places) < len(unit.journal) or any(
             row.first in self._journal.get(row.number, ()) for row in unit.journal
