@@ -30,8 +30,8 @@ from tests.storage.make_fixture import FIXTURES
 from tests.storage.values import FULL_ITEM, JULIET, JULIETS, NURSE, ROMEO
 
 NEXT = """
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 import sqlalchemy as sa
 from alembic import op
 def upgrade():
@@ -74,8 +74,8 @@ def next_schema(tmp_path: Path, revision: str = NEXT) -> Schema:
     """The current schema and one revision more."""
     scripts = tmp_path / "50% migrations"
     shutil.copytree(CURRENT.scripts, scripts)
-    (scripts / "versions" / "v0002_next.py").write_text(revision)
-    return Schema(METADATA, ("0001", "0002"), scripts)
+    (scripts / "versions" / "v0003_next.py").write_text(revision)
+    return Schema(METADATA, ("0001", "0002", "0003"), scripts)
 
 
 def test_every_revision_is_known() -> None:
@@ -119,17 +119,17 @@ def test_an_older_database_is_migrated(sql_url: str, tmp_path: Path) -> None:
             prepare(engine, schema)
             prepare(engine, schema)
         assert [(log["event"], log["before"], log["after"]) for log in logs] == [
-            ("storage.migrated", "0001", "0002")
+            ("storage.migrated", "0002", "0003")
         ]
         with engine.connect() as connection:
             assert connection.execute(text("SELECT disabled FROM accounts")).all() == [
                 ("migrated",)
             ]
             assert connection.execute(text("SELECT count(*) FROM extra")).scalar() == 0
-        with pytest.raises(SchemaTooNew, match="'0002'"):
+        with pytest.raises(SchemaTooNew, match="'0003'"):
             prepare(engine)
         if engine.dialect.name == "sqlite":
-            copy = tmp_path / "jabberd.sqlite.before-0002"
+            copy = tmp_path / "jabberd.sqlite.before-0003"
             assert logs[0]["copy"] == str(copy)
             assert stat.S_IMODE(copy.stat().st_mode) == 0o600
             with contextlib.closing(sqlite3.connect(copy)) as old:

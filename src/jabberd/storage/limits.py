@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 from jabberd.storage.api import RosterItem, StorageError
-from jabberd.storage.log_api import Entry, key_at
+from jabberd.storage.log_api import KEY_BITS, Unit, key_at
 
 INTEGER_MAX = 2**63 - 1
 """The largest integer that both SQLite and PostgreSQL hold."""
@@ -42,20 +41,28 @@ def check_item(item: RosterItem, contact: str) -> None:
     check_text(item.name, *item.groups)
 
 
-def texts_of(entry: Entry) -> tuple[str, str, str, str]:
-    """What has to be text in an entry."""
-    return entry.owner, entry.peer, entry.resource, entry.unique
+def check_unit(unit: Unit) -> int:
+    """Refuse what no database takes, and entries that would not be found by their time.
 
-
-def check_keys(entries: Iterable[Entry]) -> None:
-    """Refuse entries whose key is smaller than their time allows: they would not be found.
+    Returns:
+        By how many milliseconds the time of a key is ahead of its entry's, at most.
 
     Raises:
-        StorageError: there is one.
+        StorageError: a text cannot be stored, or a key is smaller than its entry's time allows.
     """
+    entries = unit.entries
+    texts = [text for entry in entries for text in entry[1:4]]
+    texts += [entry.unique for entry in entries]
+    check_text("".join(texts))
+    check_text(*[saved.owner for saved in unit.sessions.values()])
+    most = 0
     for entry in entries:
-        if not key_at(entry.at) <= entry.key <= INTEGER_MAX:
-            raise StorageError("the key of an entry is not of its time")
+        late = (entry.key >> KEY_BITS) - (key_at(entry.at) >> KEY_BITS)
+        if late:
+            if late < 0:
+                raise StorageError("the key of an entry is not of its time")
+            most = max(most, late)
+    return most
 
 
 def clamp(number: int) -> int:

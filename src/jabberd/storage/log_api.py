@@ -222,6 +222,9 @@ class ArchivePage:
     count: int | None = None
 
 
+FIND_MOST: Final = 10_000
+"""`Log.find` looks at so many of the newest entries with a peer."""
+
 COUNT_MOST: Final = 10_000
 """Counting stops here: a page must not cost what a whole archive costs."""
 
@@ -274,7 +277,7 @@ class Log(Protocol):
         """The oldest and the newest visible entry; None where there is none."""
 
     async def find(self, owner: str, peer: str, unique: str, *, sent: bool) -> Entry | None:
-        """The newest entry with this peer that is recognised by `unique`."""
+        """The newest entry with this peer, of the newest `FIND_MOST`, that `unique` recognises."""
 
     async def replace(self, owner: str, key: int, stanza: bytes) -> bool:
         """Put another stanza in the place of an entry, and take it out of the index.

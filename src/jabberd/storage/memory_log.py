@@ -12,6 +12,7 @@ from jabberd.storage import limits
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import (
     COUNT_MOST,
+    FIND_MOST,
     ArchivePage,
     ArchiveQuery,
     Entry,
@@ -126,12 +127,13 @@ class MemoryLog:
     async def find(self, owner: str, peer: str, unique: str, *, sent: bool) -> Entry | None:
         """See `Log.find`."""
         self._check(owner, peer, unique)
-        found = [
-            row
-            for row in self._of(owner)
-            if row.peer == peer and row.unique == unique and bool(row.flags & Flag.SENT) == sent
-        ]
-        return found[-1] if found and unique else None
+        if not unique:
+            return None
+        newest = [row for row in self._of(owner) if row.peer == peer][: -FIND_MOST - 1 : -1]
+        for row in newest:
+            if row.unique == unique and bool(row.flags & Flag.SENT) == sent:
+                return row
+        return None
 
     async def replace(self, owner: str, key: int, stanza: bytes) -> bool:
         """See `Log.replace`."""
@@ -175,9 +177,8 @@ class MemoryLog:
 
     def _refuse(self, unit: Unit) -> None:
         """Find whatever a database would refuse, before anything is changed."""
-        self._check(*[text for row in unit.entries for text in limits.texts_of(row)])
-        self._check(*[saved.owner for saved in unit.sessions.values()])
-        limits.check_keys(unit.entries)
+        self._check()
+        limits.check_unit(unit)
         keys = {row.key for row in unit.entries}
         places = {(row.number, row.first) for row in unit.journal}
         if len(keys) < len(unit.entries) or any(key in self._entries for key in keys):

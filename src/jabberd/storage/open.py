@@ -32,11 +32,13 @@ async def open_stores(
     from jabberd.storage import engine as dialects  # noqa: PLC0415 -- as said above
     from jabberd.storage.schema import prepare  # noqa: PLC0415 -- as said above
     from jabberd.storage.sql import SqlStores  # noqa: PLC0415 -- as said above
+    from jabberd.storage.sql_log import start  # noqa: PLC0415 -- as said above
 
     engine = dialects.make_engine(dialects.parse_url(url, data), patience=patience)
     try:
         await asyncio.to_thread(prepare, engine)
+        begun = await asyncio.to_thread(start, engine)
     except BaseException:
         engine.dispose()
         raise
-    return SqlStores(engine, patience=patience)
+    return SqlStores(engine, begun, patience=patience)

@@ -21,6 +21,7 @@ from jabberd.storage import engine as dialects
 from jabberd.storage.api import SchemaTooNew, StorageError
 from jabberd.storage.tables import METADATA, REVISION, REVISIONS
 
+_FTS5 = "SELECT 1 FROM pragma_module_list WHERE name = 'fts5'"
 # Any number that nobody else locks: "jabberd" as bytes.
 _ADVISORY_LOCK = 0x6A616262657264
 # Alembic runs migrations through a global, one at a time.
@@ -71,6 +72,8 @@ def _prepare(engine: Engine, schema: Schema) -> None:
     if engine.dialect.name == "sqlite":
         _make_file(Path(str(engine.url.database)))
     with dialects.for_reading(engine) as connection:
+        if engine.dialect.name == "sqlite":
+            _look_for_fts5(connection)
         if _revision(connection, schema) == schema.head:
             return
     with engine.begin() as connection:
@@ -97,6 +100,14 @@ def _make_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def _look_for_fts5(connection: Connection) -> None:
+    if not connection.exec_driver_sql(_FTS5).all():
+        raise StorageError(
+            "this Python's SQLite was built without full-text search (FTS5); install another one,"
+            " or use PostgreSQL"
+        )
 
 
 def _lock_postgresql(connection: Connection) -> None:

@@ -18,8 +18,9 @@ from sqlalchemy import (
 
 from jabberd.storage import limits
 from jabberd.storage.api import Account, AccountExists, Accounts, ScramKeys
-from jabberd.storage.memory_log import MemoryLog
+from jabberd.storage.log_write import LogWriter
 from jabberd.storage.recent import RecentAccounts
+from jabberd.storage.sql_log import SqlLog, Start
 from jabberd.storage.sql_roster import SqlRoster, erase_roster
 from jabberd.storage.tables import ACCOUNTS, KEYVALUE
 from jabberd.storage.upsert import Upsert
@@ -193,6 +194,11 @@ class SqlKeyValue:
 class SqlStores:
     """`Stores` in a database that `schema.prepare` has seen. Belongs to the running loop.
 
+    Args:
+        engine: of that database.
+        begun: what `sql_log.start` said of it.
+        patience: how long a call waits in line, and then for a lock, in seconds.
+
     Attributes:
         database: runs work of your own in the same threads and transactions.
         accounts: who may log in.
@@ -201,28 +207,39 @@ class SqlStores:
         log: messages, and sessions with stream management.
     """
 
-    def __init__(self, engine: Engine, *, patience: float) -> None:
+    def __init__(self, engine: Engine, begun: Start, *, patience: float) -> None:
         upsert = Upsert(engine.dialect.name)
-        self.database = Database(engine, patience=patience)
+        self._writer = LogWriter(begun.dialect, begun.shared, begun.indexed)
+        self.database = Database(engine, patience=patience, ended=self._writer.ended)
         accounts = SqlAccounts(self.database, upsert)
         self._recent = RecentAccounts(accounts) if engine.dialect.name == "sqlite" else None
         self.accounts: Accounts = self._recent or accounts
         self.keyvalue = SqlKeyValue(self.database, upsert)
         self.roster = SqlRoster(self.database, upsert)
-        self.log = MemoryLog(limits.check_text)
+        self.log = SqlLog(begun, self._writer, self.database)
 
     async def erase(self, owner: str) -> bool:
         """See `Stores.erase`."""
         limits.check_text(owner)
         try:
-            return await self.database.write(_erase, owner)
+            existed = await self.database.write(self._erase, owner)
+            self.log.sweep()
+            return existed
         finally:
             if self._recent is not None:
                 self._recent.forget(owner)
 
     async def close(self) -> None:
         """See `Stores.close`; calls after it raise StorageError."""
+        await self.log.close()
         await self.database.close()
+
+    def _erase(self, connection: Connection, owner: str) -> bool:
+        what = {"owner": owner}
+        connection.execute(_VALUE_ERASE, what)
+        erase_roster(connection, owner)
+        self._writer.erase(connection, owner)
+        return connection.execute(_ACCOUNT_ERASE, what).rowcount > 0
 
 
 def _rows(connection: Connection, question: tuple[Any, dict[str, Any]]) -> Sequence[Sequence[Any]]:
@@ -233,10 +250,3 @@ def _rows(connection: Connection, question: tuple[Any, dict[str, Any]]) -> Seque
 def _change(connection: Connection, change: tuple[Any, dict[str, Any]]) -> int:
     """Run a statement; returns how many rows it touched."""
     return connection.execute(*change).rowcount
-
-
-def _erase(connection: Connection, owner: str) -> bool:
-    what = {"owner": owner}
-    connection.execute(_VALUE_ERASE, what)
-    erase_roster(connection, owner)
-    return connection.execute(_ACCOUNT_ERASE, what).rowcount > 0

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Double,
     Index,
     Integer,
@@ -19,9 +20,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
+    text,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every schema there ever was, oldest first; the last one is the one below."""
 
 METADATA = MetaData()
@@ -79,17 +82,136 @@ ROSTER_ITEMS = Table(
     sqlite_with_rowid=False,
 )
 
-# AUTOINCREMENT: an id is never used again, also when the newest entries have been discarded.
-QUEUE = Table(
-    "queue",
+# Owners and peers of the log. AUTOINCREMENT: the number of a name that went is never used again,
+# so that no cache and no index can take one account for another.
+LOG_NAMES = Table(
+    "log_names",
     METADATA,
     Column("id", _SERIAL, primary_key=True, autoincrement=True),
-    Column("owner", _TEXT, nullable=False),
-    Column("at", Double(), nullable=False),
-    Column("stanza", LargeBinary(), nullable=False),
-    Index("queue_by_owner", "owner", "id"),
+    Column("jid", _TEXT, nullable=False),
+    Column("domain", _TEXT, nullable=False),
+    Index("log_names_by_jid", "jid", unique=True),
+    Index("log_names_by_domain", "domain", "jid"),
     sqlite_autoincrement=True,
 )
+
+# What is looked at while rows are skipped stands before what is long.
+LOG = Table(
+    "log",
+    METADATA,
+    Column("key", _SERIAL, primary_key=True, autoincrement=False),
+    Column("owner", BigInteger(), nullable=False),
+    Column("peer", BigInteger(), nullable=False),
+    Column("flags", Integer(), nullable=False),
+    Column("doc", BigInteger(), nullable=False),
+    Column("at", Double(), nullable=False),
+    Column("resource", Text(), nullable=False),
+    Column("mark", Text(), nullable=False),
+    Column("stanza", LargeBinary(), nullable=False),
+)
+_waits = text("flags & 2 <> 0")
+_points = text("doc <> 0 AND doc <> key")
+Index(
+    "log_waiting",
+    LOG.c.owner,
+    LOG.c.key,
+    sqlite_where=_waits,
+    postgresql_where=_waits,
+)
+# The entry whose key a text has needs no index to be found.
+Index(
+    "log_by_doc",
+    LOG.c.doc,
+    LOG.c.owner,
+    sqlite_where=_points,
+    postgresql_where=_points,
+)
+
+# One row. `late` and `apart` are milliseconds: see `sql_log.Facts`.
+LOG_STATE = Table(
+    "log_state",
+    METADATA,
+    Column("id", Integer(), primary_key=True, autoincrement=False),
+    Column("secret", LargeBinary(), nullable=False),
+    Column("floor", BigInteger(), nullable=False),
+    Column("checkpoint", BigInteger(), nullable=False),
+    Column("indexed", BigInteger(), nullable=False),
+    Column("late", BigInteger(), nullable=False),
+    Column("apart", BigInteger(), nullable=False),
+)
+
+# Archives that are being erased: what has a key up to this one is not there any more.
+LOG_ERASED = Table(
+    "log_erased",
+    METADATA,
+    Column("owner", _SERIAL, primary_key=True, autoincrement=False),
+    Column("upto", BigInteger(), nullable=False),
+)
+
+LOG_SESSIONS = Table(
+    "log_sessions",
+    METADATA,
+    Column("number", _SERIAL, primary_key=True, autoincrement=False),
+    Column("owner", _TEXT, nullable=False),
+    Column("data", LargeBinary(), nullable=False),
+)
+
+# Apart from the sessions, because it changes with every message: many to a page.
+LOG_HANDLED = Table(
+    "log_handled",
+    METADATA,
+    Column("number", _SERIAL, primary_key=True, autoincrement=False),
+    Column("handled", BigInteger(), nullable=False),
+)
+
+LOG_JOURNAL = Table(
+    "log_journal",
+    METADATA,
+    Column("number", BigInteger(), primary_key=True, autoincrement=False),
+    Column("first", BigInteger(), primary_key=True, autoincrement=False),
+    Column("items", LargeBinary(), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What the databases have each in their own way.
+#
+# SQLite writes whole pages, and each account's place in an index is a page of its own: keeping the
+# indexes of the log by every commit costs three times what the rows cost. So there they are tables
+# that are brought up to date from time to time, in their order; `log_state.indexed` is the
+# greatest key in them.
+_BY_OWNER = """
+CREATE TABLE log_by_owner (
+    owner INTEGER NOT NULL, key INTEGER NOT NULL, visible INTEGER NOT NULL,
+    PRIMARY KEY (owner, key)
+) WITHOUT ROWID
+"""
+_BY_PEER = """
+CREATE TABLE log_by_peer (
+    peer INTEGER NOT NULL, owner INTEGER NOT NULL, key INTEGER NOT NULL, visible INTEGER NOT NULL,
+    PRIMARY KEY (peer, owner, key)
+) WITHOUT ROWID
+"""
+_DOCS = """
+CREATE VIRTUAL TABLE log_docs USING fts5(
+    words, detail = none, columnsize = 0, tokenize = "ascii tokenchars '@'"
+)
+"""
+_OWN = {
+    "sqlite": (_BY_OWNER, _BY_PEER, _DOCS),
+    "postgresql": (
+        "CREATE INDEX log_by_owner ON log (owner, key)",
+        "CREATE INDEX log_by_peer ON log (peer, owner, key)",
+        "CREATE TABLE log_docs (key BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)",
+        "CREATE INDEX log_docs_by_word ON log_docs USING gin (words)",
+    ),
+}
+
+
+@event.listens_for(METADATA, "after_create")
+def _create_own(_metadata: MetaData, connection: Connection, **_: object) -> None:
+    for statement in _OWN[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+
 
 # Alembic's own table, made by hand so that a first start need not import Alembic.
 REVISION = Table(

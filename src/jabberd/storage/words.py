@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import Final
 
-_MOST_TEXT: Final = 65_536
+_MOST_TEXT: Final = 16_384
 """Only so many characters at the beginning of a text are looked at."""
 
 _LONGEST: Final = 64

@@ -28,6 +28,8 @@ _Result = TypeVar("_Result")
 _READERS = 2
 # Calls that wait at once; the next ones wait, with a deadline, to be let in.
 _WAITING = 4096
+# Calls of `submit` that are not done; their caller has a bound of its own below this one.
+_SUBMITTED = 1024
 _WRITE_BATCH = 1024
 _READ_BATCH = 16
 _LOST_IN_COMMIT = "the database went away during a commit; it may or may not have been done"
@@ -43,6 +45,7 @@ class _Job:
         many: whether `work` takes the arguments of several calls at once.
         due: when it is too late to begin, by the monotonic clock.
         future: of the caller; touched by the loop only.
+        admitted: whether it was let in by `_room`, or else counted in `_submitted`.
         result: what `work` returned.
         error: what `work` raised.
     """
@@ -52,6 +55,7 @@ class _Job:
     many: bool
     due: float
     future: asyncio.Future[Any]
+    admitted: bool = True
     result: Any = None
     error: Exception | None = None
 
@@ -66,10 +70,19 @@ class Database:
         engine: from `engine.make_engine`.
         patience: how long a call may wait in line, seconds; it may wait as long again for a
             lock that somebody else holds.
+        ended: called in the writer's thread after each of its transactions, before anybody is
+            answered, with whether it was committed.
     """
 
-    def __init__(self, engine: Engine, *, patience: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        patience: float,
+        ended: Callable[[bool], None] = lambda _committed: None,
+    ) -> None:
         self._engine = engine
+        self._submitted = 0
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Semaphore(_WAITING)
@@ -77,7 +90,7 @@ class Database:
         self._reads: _Inbox = SimpleQueue()
         self._writes: _Inbox = SimpleQueue()
         self._ended: list[asyncio.Future[None]] = []
-        self._start(_Writer(engine).serve, self._writes, _WRITE_BATCH)
+        self._start(_Writer(engine, ended).serve, self._writes, _WRITE_BATCH)
         for _ in range(_READERS):
             self._start(_Reader(engine).serve, self._reads, _READ_BATCH)
 
@@ -118,6 +131,27 @@ class Database:
         """
         result: _Result = await self._ask(self._writes, work, argument, many=True)
         return result
+
+    def submit(
+        self,
+        work: Callable[[Connection, Sequence[_Argument]], Sequence[_Result]],
+        argument: _Argument,
+    ) -> asyncio.Future[_Result]:
+        """Like `write_many`, for a caller that does not wait to be let in: it has no task.
+
+        Returns:
+            What the work returned for this argument, or a StorageError as of `write`.
+        """
+        future: asyncio.Future[_Result] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(StorageError("the stores are closed"))
+        elif self._submitted >= _SUBMITTED:
+            future.set_exception(StorageBusy("too many calls wait for the database"))
+        else:
+            self._submitted += 1
+            due = time.monotonic() + self._patience
+            self._writes.put(_Job(work, argument, True, due, future, admitted=False))
+        return future
 
     async def close(self) -> None:
         """Finish what was asked for, then end the threads and their connections.
@@ -199,7 +233,10 @@ class Database:
 
     def _answer(self, jobs: list[_Job]) -> None:
         for job in jobs:
-            self._room.release()
+            if job.admitted:
+                self._room.release()
+            else:
+                self._submitted -= 1
             if job.future.done():
                 continue
             if job.error is None:
@@ -294,8 +331,9 @@ class _Reader:
 class _Writer:
     """Runs calls in one transaction for all of them; where that fails, in one for each."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, ended: Callable[[bool], None]) -> None:
         self._engine = engine
+        self._ended = ended
         self._connection: Connection | None = None
 
     def serve(self, jobs: list[_Job]) -> None:
@@ -320,6 +358,7 @@ class _Writer:
         try:
             _run_all(connection, jobs)
         except Exception as error:  # it is the callers'
+            self._ended(False)
             if dialects.is_lost(error):
                 self._drop()
                 if again:  # nothing was committed: a new connection may do it all over
@@ -328,11 +367,14 @@ class _Writer:
         try:
             connection.commit()
         except Exception as error:  # it is the callers'
+            self._ended(False)
             if not dialects.is_lost(error):
                 return self._undo(jobs, error)
             self._drop()
             for job in jobs:
                 job.error = StorageError(_LOST_IN_COMMIT)
+        else:
+            self._ended(True)
         return True
 
     def _begin(self) -> Connection:

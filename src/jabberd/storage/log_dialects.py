@@ -1,0 +1,193 @@
+"""What the log says differently to SQLite and to PostgreSQL.
+
+Statements are written with `?` for their arguments and go to the drivers as they are: building
+and compiling them by SQLAlchemy for every commit costs as much as the commit.
+"""
+
+# ruff: noqa: S608 -- statements are made of constants; whatever comes from outside is an argument
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+Row = Sequence[Any]
+
+LOG_COLUMNS: Final = ("key", "owner", "peer", "flags", "doc", "at", "resource", "mark", "stanza")
+"""Of the table `log`, in the order in which rows are given to `Dialect.add_log`."""
+
+VALUES: Final = "VALUES …"
+"""Where `many` puts rows."""
+
+# A database is given so many rows in one statement: each statement lets go of the interpreter's
+# lock, and may have to wait for it.
+_ROWS_AT_ONCE: Final = 64
+
+
+class Dialect(Protocol):
+    """How one database is spoken to, within the transaction of a connection."""
+
+    @property
+    def own_index(self) -> bool:
+        """Whether `log_by_owner` and `log_by_peer` are tables that the log itself fills."""
+
+    @property
+    def each(self) -> str:
+        """A table `j` with the column `value`, made of one argument of `numbers`."""
+
+    def numbers(self, numbers: Iterable[int]) -> object:
+        """An argument for `each`."""
+
+    def run(self, connection: Connection, statement: str, arguments: Row = ()) -> None:
+        """Run a statement."""
+
+    def rows(self, connection: Connection, statement: str, arguments: Row = ()) -> list[Row]:
+        """Run a statement, and return its rows."""
+
+    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert entries."""
+
+    def add_docs(self, connection: Connection, docs: Sequence[tuple[int, list[str]]]) -> None:
+        """Insert texts: a key and the words by which it is found."""
+
+    def remove_docs(self, connection: Connection, keys: Sequence[int]) -> None:
+        """Delete texts."""
+
+    def docs(self, words: Sequence[str]) -> tuple[str, str, object]:
+        """How to find texts: the column of their key, FROM and WHERE, and its one argument."""
+
+
+class SqliteDialect:
+    """SQLite, through Python's own driver."""
+
+    own_index: Final = True
+    each: Final = "json_each(?) AS j"
+
+    @staticmethod
+    def numbers(numbers: Iterable[int]) -> object:
+        """See `Dialect.numbers`."""
+        return json.dumps(list(numbers))
+
+    @staticmethod
+    def run(connection: Connection, statement: str, arguments: Row = ()) -> None:
+        """See `Dialect.run`."""
+        driver: Any = connection.connection.driver_connection
+        driver.execute(statement, arguments)
+
+    @staticmethod
+    def rows(connection: Connection, statement: str, arguments: Row = ()) -> list[Row]:
+        """See `Dialect.rows`."""
+        driver: Any = connection.connection.driver_connection
+        found: list[Row] = driver.execute(statement, arguments).fetchall()
+        return found
+
+    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """See `Dialect.add_log`."""
+        many(self, connection, f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}", rows)
+
+    def add_docs(self, connection: Connection, docs: Sequence[tuple[int, list[str]]]) -> None:
+        """See `Dialect.add_docs`."""
+        rows = [(key, " ".join(words)) for key, words in docs]
+        many(self, connection, f"INSERT INTO log_docs (rowid, words) {VALUES}", rows)
+
+    def remove_docs(self, connection: Connection, keys: Sequence[int]) -> None:
+        """See `Dialect.remove_docs`."""
+        statement = f"DELETE FROM log_docs WHERE rowid IN (SELECT value FROM {self.each})"
+        self.run(connection, statement, (self.numbers(keys),))
+
+    @staticmethod
+    def docs(words: Sequence[str]) -> tuple[str, str, object]:
+        """See `Dialect.docs`."""
+        # No word has a quotation mark in it (see `words`), and in quotes nothing is an operator.
+        asked = " AND ".join([f'"{word}"' for word in words])
+        return "rowid", "log_docs WHERE log_docs MATCH ?", asked
+
+
+class PostgresqlDialect:
+    """PostgreSQL, through psycopg."""
+
+    own_index: Final = False
+    each: Final = "unnest(?::bigint[]) AS j(value)"
+
+    @staticmethod
+    def numbers(numbers: Iterable[int]) -> object:
+        """See `Dialect.numbers`."""
+        return list(numbers)
+
+    @staticmethod
+    def run(connection: Connection, statement: str, arguments: Row = ()) -> None:
+        """See `Dialect.run`."""
+        connection.exec_driver_sql(_percent(statement), tuple(arguments))
+
+    @staticmethod
+    def rows(connection: Connection, statement: str, arguments: Row = ()) -> list[Row]:
+        """See `Dialect.rows`."""
+        result = connection.exec_driver_sql(_percent(statement), tuple(arguments))
+        return list(result.all())
+
+    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """See `Dialect.add_log`."""
+        types = ("int8", "int8", "int8", "int4", "int8", "float8", "text", "text", "bytea")
+        statement = f"COPY log ({', '.join(LOG_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+        self._copy(connection, statement, rows, types)
+
+    def add_docs(self, connection: Connection, docs: Sequence[tuple[int, list[str]]]) -> None:
+        """See `Dialect.add_docs`."""
+        rows = [(key, " ".join([f"'{word}'" for word in words])) for key, words in docs]
+        self._copy(connection, "COPY log_docs (key, words) FROM STDIN", rows, None)
+
+    def remove_docs(self, connection: Connection, keys: Sequence[int]) -> None:
+        """See `Dialect.remove_docs`."""
+        statement = f"DELETE FROM log_docs WHERE key IN (SELECT value FROM {self.each})"
+        self.run(connection, statement, (self.numbers(keys),))
+
+    @staticmethod
+    def docs(words: Sequence[str]) -> tuple[str, str, object]:
+        """See `Dialect.docs`."""
+        asked = " & ".join([f"'{word}'" for word in words])
+        return "key", "log_docs WHERE words @@ ?::tsquery", asked
+
+    @staticmethod
+    def _copy(
+        connection: Connection, statement: str, rows: Sequence[Row], types: Sequence[str] | None
+    ) -> None:
+        driver: Any = connection.connection.driver_connection
+        try:
+            with driver.cursor() as cursor, cursor.copy(statement) as copy:
+                if types is not None:
+                    copy.set_types(types)
+                for row in rows:
+                    copy.write_row(row)
+        except connection.dialect.loaded_dbapi.Error as error:
+            lost = bool(driver.broken)
+            raise DBAPIError(statement, None, error, True, connection_invalidated=lost) from error
+
+
+def many(dialect: Dialect, connection: Connection, statement: str, rows: Sequence[Row]) -> None:
+    """Run a statement for rows of equal length, which take the place of `VALUES` in it."""
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        arguments = tuple(chain.from_iterable(some))
+        dialect.run(connection, _with_values(statement, len(some[0]), len(some)), arguments)
+
+
+@lru_cache(maxsize=1024)
+def _with_values(statement: str, columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return statement.replace(VALUES, f"VALUES {', '.join([row] * rows)}")
+
+
+@lru_cache(maxsize=1024)
+def _percent(statement: str) -> str:
+    return statement.replace("?", "%s")
+
+
+def dialect_of(name: str) -> Dialect:
+    """The one of SQLAlchemy's name "sqlite" or "postgresql"."""
+    return SqliteDialect() if name == "sqlite" else PostgresqlDialect()

@@ -1,0 +1,447 @@
+"""What the writer's thread does for the log: units into rows, and rows out again.
+
+Everything here runs in that one thread, within a transaction; `LogWriter.ended` tells how it
+ended. What other threads may read meanwhile (`Shared`) is changed only after a commit.
+"""
+
+# ruff: noqa: S608 -- statements are made of constants; whatever comes from outside is an argument
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+from sqlalchemy import Connection
+
+from jabberd.storage import limits
+from jabberd.storage.log_api import KEY_BITS, Flag, Unit
+from jabberd.storage.api import StorageError
+from jabberd.storage.log_dialects import VALUES, Dialect, Row, many
+from jabberd.storage.words import words_of
+
+_NAMES: Final = 50_000
+"""So many names are known by heart; past it all are forgotten."""
+
+_VISIBLE: Final = int(Flag.VISIBLE)
+_AWAITING: Final = int(Flag.AWAITING)
+_NEW_NAMES: Final = f"INSERT INTO log_names (jid, domain) {VALUES} ON CONFLICT (jid) DO NOTHING"
+_SESSIONS: Final = (
+    f"INSERT INTO log_sessions (number, owner, data) {VALUES}"
+    " ON CONFLICT (number) DO UPDATE SET owner = excluded.owner, data = excluded.data"
+)
+_HANDLED: Final = (
+    f"INSERT INTO log_handled (number, handled) {VALUES}"
+    " ON CONFLICT (number) DO UPDATE SET handled = excluded.handled"
+)
+_JOURNAL: Final = f"INSERT INTO log_journal (number, first, items) {VALUES}"
+# The row that begins at the place or last before it may hold the place; those before do not.
+_FORGET: Final = (
+    "DELETE FROM log_journal WHERE (number, first) IN (SELECT old.number, old.first"
+    f" FROM ({VALUES}) AS asked JOIN log_journal AS old ON old.number = asked.column1"
+    " WHERE old.first < (SELECT max(kept.first) FROM log_journal AS kept"
+    " WHERE kept.number = asked.column1 AND kept.first <= asked.column2))"
+)
+_REMOVED: Final = "RETURNING key, owner, peer, doc"
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the readers need to know of what was committed.
+
+    Attributes:
+        names: numbers of names, as many as are known by heart.
+        recent: keys of entries that are not in the index yet, by number of the owner.
+        recent_rows: how many these are.
+        erased: archives that are being erased: number of the owner and the last key that goes.
+        late: by how many milliseconds a key's time was ever ahead of its entry's: the clock had
+            stepped back.
+        apart: how many milliseconds the key of an entry was ever away from that of its text.
+        last: the greatest key that was ever given out; of the loop.
+    """
+
+    names: dict[str, int] = field(default_factory=dict)
+    recent: dict[int, list[int]] = field(default_factory=dict)
+    recent_rows: int = 0
+    erased: dict[int, int] = field(default_factory=dict)
+    late: int = 0
+    apart: int = 0
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A unit on its way.
+
+    Attributes:
+        unit: what is written.
+        late: the greatest `Shared.late` among its entries.
+    """
+
+    unit: Unit
+    late: int
+
+
+class LogWriter:
+    """Writes the log of one database.
+
+    Args:
+        dialect: how to speak to it.
+        shared: what readers see.
+        indexed: the greatest key that was ever in the index.
+    """
+
+    def __init__(self, dialect: Dialect, shared: Shared, indexed: int) -> None:
+        self._dialect = dialect
+        self._shared = shared
+        self._indexed = indexed
+        # Names of accounts and peers that may be nobody's any more.
+        self._leaving: set[int] = set()
+        # Of the transaction that is running.
+        self._names: dict[str, int] = {}
+        self._rows: list[Row] = []
+        self._late = 0
+        self._apart = 0
+        self._reindexed = 0
+        self._erased: dict[int, int] = {}
+        self._looked_at: set[int] = set()
+
+    def ended(self, committed: bool) -> None:
+        """The transaction has ended."""
+        if committed:
+            self._show()
+        self._names.clear()
+        self._rows.clear()
+        self._erased.clear()
+        self._looked_at.clear()
+        self._late = self._apart = self._reindexed = 0
+
+    def commit(self, connection: Connection, commits: Sequence[Commit]) -> Sequence[None]:
+        """Write units, in their order."""
+        late = max([commit.late for commit in commits])
+        for unit in merge([commit.unit for commit in commits]):
+            if unit.entries:
+                self._add(connection, unit)
+            self._flag(connection, unit)
+            self._remember(connection, unit)
+            if unit.checkpoint:
+                self._raise(connection, "checkpoint", unit.checkpoint)
+        if late > max(self._shared.late, self._late):
+            self._late = late
+            self._raise(connection, "late", late)
+        return [None] * len(commits)
+
+    def settle(self, connection: Connection, _asked: Sequence[None]) -> Sequence[None]:
+        """Bring the index up to date, and drop names that nobody has any more."""
+        if self._dialect.own_index:
+            last = self._dialect.rows(connection, "SELECT coalesce(max(key), 0) FROM log")[0][0]
+            since = (self._reindexed or self._indexed,)
+            if last > since[0]:
+                index(self._dialect, connection, since[0], last)
+                self._reindexed = last
+        self._raise(connection, "floor", self._shared.last)
+        if self._leaving:
+            self._drop_names(connection)
+            self._looked_at.update(self._leaving)
+        return [None] * len(_asked)
+
+    def replace(self, connection: Connection, asked: tuple[str, int, bytes]) -> bool:
+        """See `Log.replace`."""
+        owner, key, stanza = asked
+        number = self.number(connection, owner)
+        if number is None or key <= self._shared.erased.get(number, 0):
+            return False
+        where = (key, number)
+        found = self._dialect.rows(
+            connection, "SELECT doc FROM log WHERE key = ? AND owner = ?", where
+        )
+        if not found:
+            return False
+        statement = "UPDATE log SET stanza = ?, doc = 0 WHERE key = ? AND owner = ?"
+        self._dialect.run(connection, statement, (stanza, *where))
+        self._release(connection, [found[0][0]])
+        return True
+
+    def delete(self, connection: Connection, keys: Sequence[int]) -> int:
+        """Delete entries, wherever they are; returns how many there were."""
+        statement = (
+            f"DELETE FROM log WHERE key IN (SELECT value FROM {self._dialect.each}) {_REMOVED}"
+        )
+        rows = self._dialect.rows(connection, statement, (self._dialect.numbers(keys),))
+        self._removed(connection, rows)
+        return len(rows)
+
+    def erase(self, connection: Connection, owner: str) -> bool:
+        """Erase an archive in effect, and sessions; returns whether `sweep` has to follow.
+
+        One row says that nothing of it up to the last key is there any more. To delete a million
+        entries in one transaction would keep everybody else waiting for seconds.
+        """
+        statement = "SELECT number FROM log_sessions WHERE owner = ?"
+        numbers = [row[0] for row in self._dialect.rows(connection, statement, (owner,))]
+        forget_sessions(self._dialect, connection, numbers)
+        number = self.number(connection, owner)
+        if number is None:
+            return False
+        last = self._shared.last
+        statement = (
+            "INSERT INTO log_erased (owner, upto) VALUES (?, ?)"
+            " ON CONFLICT (owner) DO UPDATE SET upto = excluded.upto"
+        )
+        self._dialect.run(connection, statement, (number, last))
+        self._raise(connection, "floor", last)
+        self._erased[number] = last
+        return True
+
+    def sweep(self, connection: Connection, asked: tuple[int, int]) -> bool:
+        """Delete some entries (owner, so many at most) that were erased; False at the end."""
+        owner, limit = asked
+        upto = self._erased.get(owner, self._shared.erased.get(owner, 0))
+        if self._rows or owner in self._shared.recent:
+            self.settle(connection, [None])
+        of_owner = "log_by_owner" if self._dialect.own_index else "log"
+        statement = f"SELECT key FROM {of_owner} WHERE owner = ? AND key <= ? ORDER BY key LIMIT ?"
+        keys = [row[0] for row in self._dialect.rows(connection, statement, (owner, upto, limit))]
+        if keys:
+            self.delete(connection, keys)
+            return True
+        self._dialect.run(
+            connection, "DELETE FROM log_erased WHERE owner = ? AND upto = ?", (owner, upto)
+        )
+        self._leaving.add(owner)
+        self._erased[owner] = 0
+        return False
+
+    def number(self, connection: Connection, name: str) -> int | None:
+        """The number of a name; None where there is none."""
+        known = self._names.get(name) or self._shared.names.get(name)
+        return known or number_of(self._dialect, connection, name)
+
+    def _show(self) -> None:
+        """Let the readers see what was committed."""
+        shared = self._shared
+        if len(shared.names) + len(self._names) > _NAMES:
+            shared.names = {}
+        shared.names.update(self._names)
+        if self._reindexed:
+            self._indexed = self._reindexed
+            shared.recent, shared.recent_rows = {}, 0
+        if self._dialect.own_index:
+            for row in self._rows:
+                if row[0] > self._indexed:
+                    shared.recent.setdefault(row[1], []).append(row[0])
+                    shared.recent_rows += 1
+        self._leaving -= self._looked_at
+        shared.late = max(shared.late, self._late)
+        shared.apart = max(shared.apart, self._apart)
+        for owner, upto in self._erased.items():
+            if upto:
+                shared.erased[owner] = upto
+            else:
+                shared.erased.pop(owner, None)
+
+    def _add(self, connection: Connection, unit: Unit) -> None:
+        names = {entry.owner for entry in unit.entries} | {entry.peer for entry in unit.entries}
+        ids = self._numbers(connection, names)
+        rows: list[Row] = [
+            (key, ids[owner], ids[peer], int(flags), doc, at, resource, unique, stanza)
+            for key, owner, peer, resource, at, flags, unique, doc, stanza in unit.entries
+        ]
+        self._dialect.add_log(connection, rows)
+        self._rows += rows
+        if self._dialect.own_index:
+            done = self._reindexed or self._indexed
+            # A unit that was long in coming; what is older than the index is never looked at again.
+            for row in [row for row in rows if row[0] <= done]:
+                index(self._dialect, connection, row[0] - 1, row[0])
+        if unit.docs:
+            self._add_docs(connection, unit, rows)
+
+    def _add_docs(self, connection: Connection, unit: Unit, rows: Sequence[Row]) -> None:
+        """Index texts by their words, and by whom they are from, to and of.
+
+        A word with `@` is the number of an owner or of a peer, and cannot be one of a text.
+        """
+        people: dict[int, set[int]] = {}
+        apart = 0
+        for row in rows:
+            doc = row[4]
+            if doc:
+                people.setdefault(doc, set()).update(row[1:3])
+                if doc != row[0]:
+                    apart = max(apart, abs((row[0] >> KEY_BITS) - (doc >> KEY_BITS)))
+        docs = [
+            (doc.key, [*words_of(doc.text), *[f"@{number}" for number in people[doc.key]]])
+            for doc in unit.docs
+            if doc.key in people
+        ]
+        self._dialect.add_docs(connection, docs)
+        if apart > max(self._shared.apart, self._apart):
+            self._apart = apart
+            self._raise(connection, "apart", apart)
+
+    def _numbers(self, connection: Connection, names: set[str]) -> Mapping[str, int]:
+        """The numbers of names; makes those that are new."""
+        known = self._shared.names
+        missing = names - known.keys()
+        if not missing:
+            return known
+        missing -= self._names.keys()
+        if missing:
+            limits.check_text(*missing)
+            rows = [(name, limits.domain_of(name)) for name in sorted(missing)]
+            many(self._dialect, connection, _NEW_NAMES, rows)
+            for name in missing:
+                number = number_of(self._dialect, connection, name)
+                if number is None:
+                    raise StorageError("the database forgot a name that was just written")
+                self._names[name] = number
+        return {name: known.get(name) or self._names[name] for name in names}
+
+    def _flag(self, connection: Connection, unit: Unit) -> None:
+        """Entries that wait, and those that wait no more."""
+        each = f"(SELECT value FROM {self._dialect.each})"
+        if unit.awaiting:
+            keys = self._dialect.numbers(unit.awaiting)
+            statement = f"UPDATE log SET flags = flags | {_AWAITING} WHERE key IN {each}"
+            self._dialect.run(connection, statement, (keys,))
+        if unit.delivered:
+            keys = self._dialect.numbers(unit.delivered)
+            statement = f"DELETE FROM log WHERE key IN {each} AND flags & {_VISIBLE} = 0 {_REMOVED}"
+            gone = self._dialect.rows(connection, statement, (keys,))
+            self._removed(connection, gone)
+            if len(gone) < len(unit.delivered):
+                statement = (
+                    f"UPDATE log SET flags = flags & ~{_AWAITING}"
+                    f" WHERE key IN {each} AND flags & {_AWAITING} <> 0"
+                )
+                self._dialect.run(connection, statement, (keys,))
+
+    def _remember(self, connection: Connection, unit: Unit) -> None:
+        """What sessions with stream management have to remember."""
+        rows: list[Row]
+        if unit.sessions:
+            rows = [(number, saved.owner, saved.data) for number, saved in unit.sessions.items()]
+            many(self._dialect, connection, _SESSIONS, rows)
+        if unit.handled:
+            many(self._dialect, connection, _HANDLED, list(unit.handled.items()))
+        if unit.journal:
+            many(self._dialect, connection, _JOURNAL, unit.journal)
+        if unit.forget:
+            many(self._dialect, connection, _FORGET, list(unit.forget.items()))
+        if unit.ended:
+            forget_sessions(self._dialect, connection, unit.ended)
+
+    def _removed(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Take entries (`_REMOVED`) that are gone out of everything that points to them."""
+        if not rows:
+            return
+        if self._dialect.own_index:
+            statement = "DELETE FROM log_by_owner WHERE owner = ? AND key = ?"
+            for key, owner, _, _ in rows:
+                self._dialect.run(connection, statement, (owner, key))
+            statement = "DELETE FROM log_by_peer WHERE peer = ? AND owner = ? AND key = ?"
+            for key, owner, peer, _ in rows:
+                self._dialect.run(connection, statement, (peer, owner, key))
+        self._release(connection, [doc for _, _, _, doc in rows])
+        # Their keys must not come again, and those that were given out later are on their way.
+        self._raise(connection, "floor", self._shared.last)
+        self._leaving.update(chain.from_iterable([row[1:3] for row in rows]))
+
+    def _release(self, connection: Connection, docs: Iterable[int]) -> None:
+        """Delete those of these texts to which no entry points any more."""
+        left = {doc for doc in docs if doc}
+        if not left:
+            return
+        statement = (
+            f"SELECT value FROM {self._dialect.each} WHERE"
+            " EXISTS (SELECT 1 FROM log WHERE key = value AND doc = value) OR EXISTS"
+            " (SELECT 1 FROM log WHERE doc = value AND doc <> 0 AND doc <> key)"
+        )
+        rows = self._dialect.rows(connection, statement, (self._dialect.numbers(left),))
+        left.difference_update([row[0] for row in rows])
+        if left:
+            self._dialect.remove_docs(connection, sorted(left))
+
+    def _drop_names(self, connection: Connection) -> None:
+        by_owner, by_peer = (
+            ("log_by_owner", "log_by_peer") if self._dialect.own_index else ("log", "log")
+        )
+        statement = (
+            f"DELETE FROM log_names WHERE id IN (SELECT value FROM {self._dialect.each})"
+            f" AND NOT EXISTS (SELECT 1 FROM {by_owner} WHERE owner = log_names.id)"
+            f" AND NOT EXISTS (SELECT 1 FROM {by_peer} WHERE peer = log_names.id)"
+            " AND NOT EXISTS (SELECT 1 FROM log_erased WHERE owner = log_names.id) RETURNING jid"
+        )
+        numbers = self._dialect.numbers(self._leaving)
+        for (name,) in self._dialect.rows(connection, statement, (numbers,)):
+            self._names.pop(name, None)
+            self._shared.names.pop(name, None)
+
+    def _raise(self, connection: Connection, column: str, to: int) -> None:
+        raise_state(self._dialect, connection, column, to)
+
+
+def number_of(dialect: Dialect, connection: Connection, name: str) -> int | None:
+    """The number of a name in the database; None where there is none."""
+    rows = dialect.rows(connection, "SELECT id FROM log_names WHERE jid = ?", (name,))
+    return int(rows[0][0]) if rows else None
+
+
+def forget_sessions(dialect: Dialect, connection: Connection, numbers: Iterable[int]) -> None:
+    """Delete everything about these sessions."""
+    given = dialect.numbers(numbers)
+    for table in ("log_sessions", "log_handled", "log_journal"):
+        statement = f"DELETE FROM {table} WHERE number IN (SELECT value FROM {dialect.each})"
+        dialect.run(connection, statement, (given,))
+
+
+def index(dialect: Dialect, connection: Connection, after: int, upto: int) -> None:
+    """Put the entries behind a key and up to another into the index, in its order."""
+    for table, columns in (("log_by_owner", "owner"), ("log_by_peer", "peer, owner")):
+        statement = (
+            f"INSERT INTO {table} ({columns}, key, visible)"
+            f" SELECT {columns}, key, flags & {_VISIBLE} FROM log"
+            f" WHERE key > ? AND key <= ? ORDER BY {columns}, key"
+        )
+        dialect.run(connection, statement, (after, upto))
+    raise_state(dialect, connection, "indexed", upto)
+
+
+def raise_state(dialect: Dialect, connection: Connection, column: str, to: int) -> None:
+    """Raise a number in the state of the log; it never falls."""
+    statement = f"UPDATE log_state SET {column} = ? WHERE {column} < ?"
+    dialect.run(connection, statement, (to, to))
+
+
+def merge(units: Sequence[Unit]) -> list[Unit]:
+    """The same as few units as possible; what would do something else together stays apart."""
+    if len(units) == 1:
+        return list(units)
+    merged: list[Unit] = []
+    for unit in units:
+        if not merged or _disagree(merged[-1], unit):
+            merged.append(Unit())
+        into = merged[-1]
+        into.entries += unit.entries
+        into.docs += unit.docs
+        into.awaiting += unit.awaiting
+        into.delivered += unit.delivered
+        into.sessions.update(unit.sessions)
+        into.handled.update(unit.handled)
+        into.forget.update(unit.forget)
+        into.journal += unit.journal
+        into.ended += unit.ended
+        into.checkpoint = max(into.checkpoint, unit.checkpoint)
+    return merged
+
+
+def _disagree(one: Unit, next_one: Unit) -> bool:
+    """Whether the order matters: a flag that is taken and set again, a session that is over."""
+    if one.delivered and not set(one.delivered).isdisjoint(next_one.awaiting):
+        return True
+    touched: Iterable[int] = chain(
+        next_one.sessions, next_one.handled, (row.number for row in next_one.journal)
+    )
+    return bool(one.ended) and not set(one.ended).isdisjoint(touched)
