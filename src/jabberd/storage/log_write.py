@@ -35,14 +35,8 @@ _HANDLED: Final = (
     f"INSERT INTO log_handled (number, handled) {VALUES}"
     " ON CONFLICT (number) DO UPDATE SET handled = excluded.handled"
 )
-_JOURNAL: Final = f"INSERT INTO log_journal (number, first, items) {VALUES}"
-# The row that begins at the place or last before it may hold the place; those before do not.
-_FORGET: Final = (
-    "DELETE FROM log_journal WHERE (number, first) IN (SELECT old.number, old.first"
-    f" FROM ({VALUES}) AS asked JOIN log_journal AS old ON old.number = asked.column1"
-    " WHERE old.first < (SELECT max(kept.first) FROM log_journal AS kept"
-    " WHERE kept.number = asked.column1 AND kept.first <= asked.column2))"
-)
+_JOURNAL: Final = f"INSERT INTO log_journal (number, first, stanzas, items) {VALUES}"
+_FORGET: Final = "DELETE FROM log_journal WHERE number = ? AND first + stanzas <= ?"
 _REMOVED: Final = "RETURNING key, owner, peer, doc"
 
 
@@ -326,10 +320,10 @@ class LogWriter:
             many(self._dialect, connection, _SESSIONS, rows)
         if unit.handled:
             many(self._dialect, connection, _HANDLED, list(unit.handled.items()))
+        for number, place in unit.forget.items():
+            self._dialect.run(connection, _FORGET, (number, place))
         if unit.journal:
             many(self._dialect, connection, _JOURNAL, unit.journal)
-        if unit.forget:
-            many(self._dialect, connection, _FORGET, list(unit.forget.items()))
         if unit.ended:
             forget_sessions(self._dialect, connection, unit.ended)
 
@@ -438,8 +432,11 @@ def merge(units: Sequence[Unit]) -> list[Unit]:
 
 
 def _disagree(one: Unit, next_one: Unit) -> bool:
-    """Whether the order matters: a flag that is taken and set again, a session that is over."""
+    """Whether the order matters: flags that are set again, sessions that are over, journals."""
     if one.delivered and not set(one.delivered).isdisjoint(next_one.awaiting):
+        return True
+    # A journal that is forgotten may be one that is not written yet.
+    if not {row.number for row in one.journal}.isdisjoint(next_one.forget):
         return True
     touched: Iterable[int] = chain(
         next_one.sessions, next_one.handled, (row.number for row in next_one.journal)

@@ -262,7 +262,8 @@ class SqlLog:
             )
         journal: dict[int, list[Journaled]] = {}
         for row in self._dialect.rows(
-            connection, "SELECT number, first, items FROM log_journal ORDER BY number, first"
+            connection,
+            "SELECT number, first, stanzas, items FROM log_journal ORDER BY number, first",
         ):
             journal.setdefault(row[0], []).append(Journaled(*row))
         rows = self._dialect.rows(
