@@ -1,6 +1,6 @@
 """Each rule holds for a history in which all is well, and finds what is wrong in one where it is.
 
-Alice has two clients with an archive, Carol one, Bob one without. Alice's phone says two messages to
+Alice has two clients with an archive, Carol one, Bob one without. The phone says two messages to
 Bob and one to Carol; Bob says one to Alice.
 """
 
