@@ -28,7 +28,7 @@ def _arguments() -> argparse.Namespace:
         "--jumps", type=int, default=10, help="of the server's clock, in all rounds"
     )
     parser.add_argument("--rounds", type=int, default=0, help="one for each 5 minutes unless given")
-    parser.add_argument("--users", type=int, default=10)
+    parser.add_argument("--users", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1, help="of the first round")
     parser.add_argument("--json", type=Path, help="a file for everything")
     return parser.parse_args()

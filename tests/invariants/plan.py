@@ -13,7 +13,7 @@ from random import Random
 from typing import Final
 
 _AT: Final = 0.4  # seconds between two things that a client does, on average
-_CLIQUE: Final = 4  # this many users all talk to each other; the others in pairs
+_CLIQUE: Final = 4  # this many users, or one more, all talk to each other; the others in pairs
 _SAY: Final = 0.8  # of the things that a client does are messages
 _RESOURCES: Final = ("desk", "phone")
 
@@ -199,14 +199,15 @@ def _life(
 def _partners(who: Who, clients: tuple[Who, ...]) -> list[Who]:
     """The clients of those to whom it talks."""
     names = sorted({client.account for client in clients})
-    clique = names[:_CLIQUE]
+    most = _CLIQUE + max(0, len(names) - _CLIQUE) % 2  # nobody is left without a partner
+    clique, pairs = names[:most], names[most:]
     if who.account in clique:
         theirs = set(clique)
     else:
-        place = names.index(who.account) - _CLIQUE
-        theirs = set(names[_CLIQUE:][place - place % 2 :][:2])
+        place = pairs.index(who.account)
+        theirs = set(pairs[place - place % 2 :][:2])
     theirs.discard(who.account)
-    return [client for client in clients if client.account in theirs or not theirs]
+    return [client for client in clients if client.account in theirs]
 
 
 def _troubles(random: Random, seconds: float, kills: int, restarts: int) -> Iterator[Act]:

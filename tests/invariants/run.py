@@ -20,8 +20,10 @@ from tests.invariants.link import Link
 from tests.invariants.native import Clock
 from tests.invariants.plan import Act, Plan, What
 from tests.invariants.servers import Server
-from tests.invariants.stream import MAM, Stream, look_inside, page, query
+from tests.invariants.stream import DOMAIN, MAM, Stream, look_inside, page, query
 
+NEEDED: Final = frozenset({"urn:xmpp:sm:3", "urn:xmpp:mam:2", "urn:xmpp:carbons:2"})
+"""What a server must offer to be tested."""
 _REST: Final = 60.0  # seconds until everything must have come to rest
 _STALL: Final = 4.0  # seconds without anything new, after which what is missing is missing
 _UNACKNOWLEDGED: Final = 300  # messages of one client that wait; then it says no more
@@ -276,3 +278,21 @@ async def fetch(port: int, account: str) -> list[Archived]:
         with contextlib.suppress(TimeoutError):
             await stream.ended(5)
     return found
+
+
+async def lacks(port: int, account: str) -> list[str]:
+    """What a server does not offer of what the clients here need; for an account of it."""
+    found = set()
+    async with await Stream.connect("127.0.0.1", port) as stream:
+        features = await stream.log_in(account)
+        found |= {child.tag.removeprefix("{").partition("}")[0] for child in features}
+        await stream.bind("asker")
+        for to in (DOMAIN, f"{account}@{DOMAIN}"):
+            answer = await stream.ask(
+                f"<iq id='{to}' type='get' to='{to}'>"
+                "<query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+            )
+            found |= {child.get("var") or "" for child in answer.iter()}
+        stream.finish()
+        await stream.ended(5)
+    return sorted(NEEDED - found)
