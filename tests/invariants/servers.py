@@ -134,13 +134,19 @@ class Jabberd(Server):
 
     def kill(self) -> None:
         """Send SIGKILL, and wait for the end."""
-        self.shoot()
-        self._running.ended()
+        server, self._server = self._running, None
+        server.signal(signal.SIGKILL)
+        server.ended()
 
     def stop(self) -> None:
-        """Send SIGTERM, and wait for the end."""
+        """Send SIGTERM, and wait for the end, which must be a good one."""
         if self._server is not None:
-            self._server.kill()
+            server, self._server = self._server, None
+            server.signal(signal.SIGTERM)
+            try:
+                assert server.ended() == 0
+            finally:
+                server.kill()
 
     @property
     def _running(self) -> process.Server:
