@@ -145,19 +145,17 @@ class Keeper:
             message = self.stamped(message, account, key)
         return message, Parcel(account.text, key, message.to_bytes(), turn, flags, self)
 
-    def send(self, message: Message, account: JID) -> tuple[Message, Parcel]:
+    def send(self, message: Message, account: JID) -> Parcel:
         """Write a message into the log of its sender.
 
         Returns:
-            The message with the identifier that it has in the sender's archive, and the parcel
-            for copies to the sender's other clients.
+            The parcel for copies to the sender's other clients; `stamped` makes what they hold.
         """
         peer = message.to or account
         turn = self._turns.open()
         flags = _VISIBLE | _SENT
         key = self._enter(turn, message, account.text, peer, flags)
-        stamped = self.stamped(message, account, key)
-        return stamped, Parcel(account.text, key, b"", turn, flags, self)
+        return Parcel(account.text, key, b"", turn, flags, self)
 
     def _enter(self, turn: Turn, message: Message, owner: str, peer: JID, flags: int) -> int:
         now = self._now()
