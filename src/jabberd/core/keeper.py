@@ -151,20 +151,17 @@ class Keeper:
             message = self.stamped(message, account, key)
         return message, Parcel(account.text, key, message.to_bytes(), turn, flags, self)
 
-    def send(self, message: Message, account: JID) -> int:
-        """Write a message into the log of its sender; returns the key of the entry."""
-        return self._enter(
-            self._turns.open(), message, account.text, message.to or account, _VISIBLE | _SENT
-        )
+    def send(self, message: Message, account: JID) -> Parcel:
+        """Write a message into the log of its sender.
 
-    def copy(self, message: Message, account: JID, key: int) -> tuple[Message, Parcel]:
-        """A message as it is in the archive of its sender, and a parcel for it.
-
-        They are for copies to the sender's other clients, right after `send`.
+        Returns:
+            The parcel for copies to the sender's other clients; `stamped` makes what they hold.
         """
-        stamped = self.stamped(message, account, key)
+        peer = message.to or account
+        turn = self._turns.open()
         flags = _VISIBLE | _SENT
-        return stamped, Parcel(account.text, key, b"", self._turns.open(), flags, self)
+        key = self._enter(turn, message, account.text, peer, flags)
+        return Parcel(account.text, key, b"", turn, flags, self)
 
     def _enter(self, turn: Turn, message: Message, owner: str, peer: JID, flags: int) -> int:
         now = turn.at

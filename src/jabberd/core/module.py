@@ -85,7 +85,6 @@ class AccountEvent(Enum):
     """It will be erased when the handlers are done; its sessions are closed already."""
 
 
-@dataclass(slots=True)
 class Flow:
     """What is known of a stanza's way so far; one per side.
 
@@ -94,17 +93,38 @@ class Flow:
         account: the bare JID of the account on whose behalf handlers run.
         origin: the local session that sent the stanza; None where it came from elsewhere.
         reached: the sessions that it was written to.
-        copy: in COPY: the message as the account has it, with its identifier in the account's
-            archive (XEP-0359) where it is there. It never goes to the other side.
         parcel: in COPY: what to send copies with, where the message is in the account's log.
     """
 
-    side: Side
-    account: JID
-    origin: Session | None
-    reached: tuple[Session, ...] = ()
-    copy: Message | None = None
-    parcel: Parcel | None = None
+    __slots__ = ("_copy", "account", "origin", "parcel", "reached", "side")
+
+    def __init__(
+        self,
+        side: Side,
+        account: JID,
+        origin: Session | None,
+        reached: tuple[Session, ...] = (),
+        copy: Message | Callable[[], Message] | None = None,
+        parcel: Parcel | None = None,
+    ) -> None:
+        """`copy` may be what makes it: for most messages, nobody asks."""
+        self.side = side
+        self.account = account
+        self.origin = origin
+        self.reached = reached
+        self.parcel = parcel
+        self._copy = copy
+
+    @property
+    def copy(self) -> Message | None:
+        """In COPY: the message as the account has it. It never goes to the other side.
+
+        It has its identifier in the account's archive (XEP-0359) where it is there.
+        """
+        copy = self._copy
+        if callable(copy):
+            copy = self._copy = copy()
+        return copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from jabberd.core import delivery
 from jabberd.core.delivery import Action, Target
 from jabberd.core.eager import settle
 from jabberd.core.keeper import Keeper
-from jabberd.core.module import At, Flow, Side
+from jabberd.core.module import At, Flow, Outcome, Side
 from jabberd.core.parcel import Parcel
 from jabberd.core.ports import PresenceApi
-from jabberd.core.registry import Registry, run
+from jabberd.core.registry import Registry, run, show
 from jabberd.core.session import Session, Sessions
 from jabberd.core.verdict import VERDICTS, Delivered, Dropped, Handled, Verdict
 from jabberd.xmpp.element import Element
@@ -93,17 +93,20 @@ class Receiver:
         if not _STRANGE.isdisjoint(message.children):
             message = self._cleaned(message)
         stations = self._stations.message
-        if stations.screen or stations.stamp:
-            return self._accompanied(message, to, origin)
+        if stations.concerns(message):
+            outcome = run(stations.entry, message, Flow(Side.RECEIVED, to.bare, origin))
+            if isinstance(outcome, VERDICTS):
+                return outcome
+            if outcome is not None:
+                return self._screened(outcome, message, to, origin)
         return self._deliver(message, to, origin)
 
-    async def _accompanied(self, message: Message, to: JID, origin: Session | None) -> Verdict:
-        """A message that handlers look at before it is delivered."""
-        stations = self._stations.message
-        flow = Flow(Side.RECEIVED, to.bare, origin)
-        for steps in (stations.screen, stations.stamp):
-            if steps and (outcome := await settle(run(steps, message, flow))) is not None:
-                return outcome
+    async def _screened(
+        self, coming: Awaitable[Outcome], message: Message, to: JID, origin: Session | None
+    ) -> Verdict:
+        """A message that a handler takes its time over before it is delivered."""
+        if (outcome := await coming) is not None:
+            return outcome
         return await settle(self._deliver(message, to, origin))
 
     def _deliver(
@@ -157,9 +160,9 @@ class Receiver:
         copy = self._stations.message.copy
         if copy:
             flow = Flow(Side.RECEIVED, account, origin, reached, message, parcel)
-            copied = run(copy, message, flow)
-            if copied is not None and not isinstance(copied, VERDICTS):
-                return _after(copied, verdict)
+            shown = show(copy, message, flow)
+            if shown is not None:
+                return _after(shown, verdict)
         return verdict
 
     def _cleaned(self, message: Message) -> Message:
@@ -315,7 +318,7 @@ def _unavailable(why: str) -> StanzaError:
     return error
 
 
-async def _after(work: Awaitable[object], verdict: Verdict) -> Verdict:
+async def _after(work: Awaitable[None], verdict: Verdict) -> Verdict:
     await work
     return verdict
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+import structlog
 
 from jabberd.core.eager import settle
 from jabberd.core.module import (
@@ -35,6 +37,7 @@ from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Message, Stanza, qname
 
 S = TypeVar("S", bound=Stanza)
+_log: Final = structlog.get_logger("jabberd.registry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Stations:
         deliver: of DELIVER.
         copy: of COPY.
         fallback: of FALLBACK.
+        entry: of SCREEN, then of STAMP: what comes before a message is delivered.
     """
 
     screen: tuple[Step, ...] = ()
@@ -86,10 +90,22 @@ class Stations:
     deliver: tuple[Step, ...] = ()
     copy: tuple[Step, ...] = ()
     fallback: tuple[Step, ...] = ()
+    entry: tuple[Step, ...] = ()
+    _wanted: frozenset[str] | None = frozenset()  # by the steps of `entry`; None: everything
 
     def add(self, phase: Phase, step: Step) -> None:
         """One more handler."""
         setattr(self, phase.value, (*getattr(self, phase.value), step))
+        self.entry = (*self.screen, *self.stamp)
+        if all(one.wants for one in self.entry):
+            self._wanted = frozenset[str]().union(*(one.wants for one in self.entry))
+        else:
+            self._wanted = None
+
+    def concerns(self, stanza: Stanza) -> bool:
+        """Whether one of `entry` may want to look at this stanza."""
+        wanted = self._wanted
+        return wanted is None or not wanted.isdisjoint(stanza.children)
 
 
 @dataclass(slots=True)
@@ -232,6 +248,41 @@ async def _go_on(
     if outcome is None:
         return await settle(run(rest, stanza, flow))
     return _signed(outcome, step)
+
+
+def show(steps: Sequence[Step], message: Message, flow: Flow) -> Awaitable[None] | None:
+    """Let the handlers of COPY look at a message; awaitable only where one of them is.
+
+    The message is delivered: neither their verdicts nor their failures change that, and its
+    sender must not be told that it failed.
+    """
+    for index, step in enumerate(steps):
+        if not step.applies(message):
+            continue
+        try:
+            outcome = step.handle(message, flow)
+        except Exception as error:
+            _failed(step, error)
+            continue
+        if outcome is not None and not isinstance(outcome, VERDICTS):
+            return _show_on(outcome, step, steps[index + 1 :], message, flow)
+    return None
+
+
+async def _show_on(
+    waiting: Awaitable[Outcome], step: Step, rest: Sequence[Step], message: Message, flow: Flow
+) -> None:
+    try:
+        await waiting
+    except Exception as error:
+        _failed(step, error)
+    following = show(rest, message, flow)
+    if following is not None:
+        await following
+
+
+def _failed(step: Step, error: Exception) -> None:
+    _log.error("a handler failed", handler=step.name, exc_info=error)
 
 
 def _signed(verdict: Verdict, step: Step) -> Verdict:

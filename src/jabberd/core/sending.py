@@ -7,18 +7,23 @@ has no address is for the sender's own account (RFC 6120 §10.3, RFC 6121 §8.2)
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from jabberd.core.eager import settle
 from jabberd.core.keeper import Keeper
-from jabberd.core.module import Flow, Side
-from jabberd.core.registry import Registry, run
+from jabberd.core.module import Flow, Outcome, Side
+from jabberd.core.registry import Registry, run, show
 from jabberd.core.session import Session
 from jabberd.core.verdict import VERDICTS, Dropped, Verdict
 from jabberd.xmpp.error import Condition, StanzaError
-from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
 Forward = Callable[[Stanza, Session | None], Verdict | Awaitable[Verdict]]
+
+
+async def _after(work: Awaitable[None], verdict: Verdict) -> Verdict:
+    await work
+    return verdict
 
 
 class Sender:
@@ -61,7 +66,7 @@ class Sender:
             return Dropped("resent", "it is in the log already, and was sent again")
         try:
             verdict = self._out(message, session)
-        except StanzaError:
+        except Exception:
             keeper.forget_sent(message, session)
             raise
         if isinstance(verdict, VERDICTS):
@@ -83,47 +88,67 @@ class Sender:
 
     def _out(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
         stations = self._stations.message
-        account = session.jid.bare
-        keeps = self._keeper.outgoing(message, account)
-        to = message.to
-        if to is not None and to.bare == account:
-            keeps = False  # a note to oneself is one entry, that of the receiving side
-        if stations.screen or stations.stamp or stations.copy or not isinstance(keeps, bool):
-            return self._accompanied(message, session, keeps)
-        verdict = self._forward(message, session)
-        if not keeps:
-            return verdict
-        if isinstance(verdict, VERDICTS):
-            self._keeper.send(message, account)
-            return verdict
-        return self._kept(verdict, message, account)
+        if stations.concerns(message):
+            outcome = run(stations.entry, message, Flow(Side.SENT, session.jid.bare, session))
+            if isinstance(outcome, VERDICTS):
+                return outcome
+            if outcome is not None:
+                return self._screened(outcome, message, session)
+        return self._on(message, session)
 
-    async def _kept(self, coming: Awaitable[Verdict], message: Message, account: JID) -> Verdict:
+    async def _screened(
+        self, coming: Awaitable[Outcome], message: Message, session: Session
+    ) -> Verdict:
+        """A message that a handler takes its time over before it leaves."""
+        if (outcome := await coming) is not None:
+            return outcome
+        return await settle(self._on(message, session))
+
+    def _on(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
+        """It goes to the other side, and then into the sender's own archive."""
+        account, to = session.jid.bare, message.to
+        # A note to oneself is one entry, that of the receiving side.
+        keeps = (to is None or to.bare != account) and self._keeper.outgoing(message, account)
+        if isinstance(keeps, bool):
+            return self._out_and_kept(message, session, keeps)
+        return self._when_known(keeps, message, session)
+
+    async def _when_known(
+        self, keeps: Awaitable[bool], message: Message, session: Session
+    ) -> Verdict:
+        return await settle(self._out_and_kept(message, session, await keeps))
+
+    def _out_and_kept(
+        self, message: Message, session: Session, keeps: bool
+    ) -> Verdict | Awaitable[Verdict]:
+        verdict = self._forward(message, session)
+        if not isinstance(verdict, VERDICTS):
+            return self._forwarded(verdict, message, session, keeps)
+        kept = self._keep(message, session, keeps)
+        return verdict if kept is None else _after(kept, verdict)
+
+    async def _forwarded(
+        self, coming: Awaitable[Verdict], message: Message, session: Session, keeps: bool
+    ) -> Verdict:
         # After the other side, and without a wait between them: both are in one unit, so that
         # a message that is in the sender's archive is in the recipient's as well.
         verdict = await coming
-        self._keeper.send(message, account)
+        kept = self._keep(message, session, keeps)
+        if kept is not None:
+            await kept
         return verdict
 
-    async def _accompanied(
-        self, message: Message, session: Session, keeps: bool | Awaitable[bool]
-    ) -> Verdict:
-        """A message that handlers look at on its way out."""
-        stations = self._stations.message
-        flow = Flow(Side.SENT, session.jid.bare, session)
-        for steps in (stations.screen, stations.stamp):
-            if steps and (outcome := await settle(run(steps, message, flow))) is not None:
-                return outcome
-        keep = await settle(keeps)
-        verdict: Verdict = await settle(self._forward(message, session))
-        flow.copy = message
-        if keep:
-            key = self._keeper.send(message, flow.account)
-            if stations.copy:
-                flow.copy, flow.parcel = self._keeper.copy(message, flow.account, key)
-        if stations.copy:
-            await settle(run(stations.copy, message, flow))
-        return verdict
+    def _keep(self, message: Message, session: Session, keeps: bool) -> Awaitable[None] | None:
+        """Write it into the sender's log, and show it to who makes copies."""
+        keeper, account = self._keeper, session.jid.bare
+        parcel = keeper.send(message, account) if keeps else None
+        copy = self._stations.message.copy
+        if not copy:
+            return None
+        own: Message | Callable[[], Message] = message
+        if parcel is not None:
+            own = partial(keeper.stamped, message, account, parcel.key)
+        return show(copy, message, Flow(Side.SENT, account, session, (), own, parcel))
 
     async def _presence(self, presence: Presence, session: Session) -> Verdict:
         account = session.jid.bare
