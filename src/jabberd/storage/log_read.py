@@ -148,15 +148,7 @@ class LogReader:
             (unique, _SENT if sent else 0),
             visible=False,
         )
-        by_peer = "log_by_peer" if self._dialect.own_index else "log"
-        rows = self._dialect.rows(
-            connection,
-            f"SELECT key FROM {by_peer} WHERE peer = ? AND owner = ?"
-            " ORDER BY key DESC LIMIT 1 OFFSET ?",
-            (other, number, FIND_MOST - len(self._recent(which))),
-        )
-        if rows:
-            which = replace(which, after=max(which.after, rows[0][0]))
+        which = replace(which, after=max(which.after, self._too_old(connection, which)))
         found = self._select(connection, self._of_range(which), 1, backwards=True)
         return _entries(owner, found)[0] if found else None
 
@@ -198,6 +190,20 @@ class LogReader:
         )
         parts = self._of_range(which)
         return [row[0] for row in self._select(connection, parts, limit, columns="l.key")]
+
+    def _too_old(self, connection: Connection, which: _Range) -> int:
+        """The key up to which `find` does not look; 0 where it looks at everything."""
+        recent = self._recent(which)
+        if len(recent) > FIND_MOST:
+            return recent[-FIND_MOST - 1]
+        by_peer = "log_by_peer" if self._dialect.own_index else "log"
+        rows = self._dialect.rows(
+            connection,
+            f"SELECT key FROM {by_peer} WHERE peer = ? AND owner = ?"
+            " ORDER BY key DESC LIMIT 1 OFFSET ?",
+            (which.peer, which.owner, FIND_MOST - len(recent)),
+        )
+        return int(rows[0][0]) if rows else 0
 
     def _number(self, connection: Connection, name: str) -> int | None:
         return self._shared.names.get(name) or number_of(self._dialect, connection, name)
