@@ -9,9 +9,10 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from jabberd.storage.log_api import Doc, Entry, Flag, Journaled, Saved, Unit
 from jabberd.storage.open import open_stores
 from jabberd.storage.tables import REVISIONS
-from tests.storage.values import FULL_ITEM, JULIET, JULIETS, NURSE, becomes
+from tests.storage.values import FULL_ITEM, JULIET, JULIETS, NURSE, becomes, commit
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -23,10 +24,18 @@ async def write(path: Path) -> None:
     await stores.accounts.create(replace(JULIETS, owner=NURSE, keys=(), disabled="retired"))
     await stores.keyvalue.put(JULIET, "vcard", "", b"<vCard/>\x00")
     await stores.roster.change(JULIET, FULL_ITEM.contact, becomes(FULL_ITEM))
-    await stores.roster.change(JULIET, NURSE, becomes(replace(FULL_ITEM, contact=NURSE)))
-    await stores.roster.change(JULIET, NURSE, becomes(None))
-    await stores.queue.append(JULIET, b"<message>1</message>", 1.5)
-    await stores.queue.append(JULIET, b"<message>2</message>", 2.5)
+    await stores.roster.change(JULIET, NURSE, becomes, commit(replace(FULL_ITEM, contact=NURSE)))
+    await stores.roster.change(JULIET, NURSE, becomes, commit(None))
+    for number, at in ((1, 1.5), (2, 2.5)):
+        key = stores.log.next_key(at)
+        flags = int(Flag.VISIBLE | Flag.AWAITING)
+        stanza = b"<message>%d</message>" % number
+        entry = Entry(key, JULIET, JULIET, "", at, flags, f"id{number}", key, stanza)
+        unit = Unit(entries=[entry], docs=[Doc(key, (JULIET,), f"words {number}")])
+        unit.sessions[number] = Saved(number, JULIET, b"data\x00")
+        unit.handled[number] = 2**32 - number
+        unit.journal.append(Journaled(number, 7, b"items\x00"))
+        await commit(stores.log, unit)
     await stores.close()
 
 

@@ -10,7 +10,6 @@ import pytest
 from jabberd.storage import limits
 from jabberd.storage.api import (
     AccountExists,
-    Queued,
     RosterFull,
     RosterItem,
     RosterPage,
@@ -25,7 +24,9 @@ from tests.storage.values import (
     KEYS,
     NURSE,
     ROMEO,
+    append,
     becomes,
+    waiting,
 )
 
 pytestmark = pytest.mark.asyncio
@@ -119,8 +120,8 @@ async def test_big_values(stores: Stores) -> None:
     big = bytes(range(256)) * 16_384
     await stores.keyvalue.put(JULIET, "vcard", "", big)
     assert await stores.keyvalue.get(JULIET, "vcard", "") == big
-    assert await stores.queue.append(JULIET, big, 1.0)
-    assert [entry.stanza for entry in await stores.queue.read(JULIET)] == [big]
+    assert await append(stores, big)
+    assert await waiting(stores) == [big]
     item = replace(FULL_ITEM, name="n" * 100_000, pending_in=big)
     await stores.roster.change(JULIET, ROMEO, becomes(item))
     assert await stores.roster.item(JULIET, ROMEO) == item
@@ -279,81 +280,21 @@ async def test_failures_at_once_hurt_nobody_else(stores: Stores) -> None:
     assert len((await stores.roster.get(JULIET)).items) == 30
 
 
-async def test_queue_keeps_the_order(stores: Stores) -> None:
-    queue = stores.queue
-    assert await queue.read(JULIET) == []
-    for number in range(5):
-        assert await queue.append(JULIET, b"<message/>%d" % number, 1.5 + number)
-    assert await queue.append(ROMEO, b"\x00", 9.0)
-    found = await queue.read(JULIET)
-    assert [(one.at, one.stanza) for one in found] == [
-        (1.5 + number, b"<message/>%d" % number) for number in range(5)
-    ]
-    ids = [one.id for one in found]
-    assert ids == sorted(set(ids))
-    assert await queue.read(JULIET, after=ids[1], limit=2) == found[2:4]
-    assert await queue.read(JULIET, after=-(10**30)) == found
-    assert await queue.read(JULIET, after=10**30) == []
-    assert await queue.read(JULIET, limit=0) == []
-    assert await queue.count(JULIET) == 5
-    await queue.discard(JULIET, ids[2])
-    assert await queue.read(JULIET) == found[3:]
-    await queue.discard(JULIET, 10**30)
-    assert await queue.count(JULIET) == 0
-    assert [one.stanza for one in await queue.read(ROMEO)] == [b"\x00"]
-    await queue.erase(ROMEO)
-    assert await queue.count(ROMEO) == 0
-
-
-async def test_queue_never_reuses_an_id(stores: Stores) -> None:
-    await stores.queue.append(JULIET, b"1", 1.0)
-    (old,) = await stores.queue.read(JULIET)
-    await stores.queue.discard(JULIET, old.id)
-    await stores.queue.append(JULIET, b"2", 2.0)
-    assert [one.stanza for one in await stores.queue.read(JULIET, after=old.id)] == [b"2"]
-
-
-async def test_queue_limit(stores: Stores) -> None:
-    queue = stores.queue
-    added = [await queue.append(JULIET, b"x", 1.0, limit=2) for _ in range(3)]
-    assert added == [True, True, False]
-    assert await queue.append(JULIET, b"x", 1.0)
-    assert await queue.append(ROMEO, b"x", 1.0, limit=2)
-    assert await queue.count(JULIET) == 3
-
-
-async def test_many_appends_at_once_keep_order_and_limit(stores: Stores) -> None:
-    owners = [JULIET, ROMEO, NURSE]
-    done = await asyncio.gather(
-        *(
-            stores.queue.append(owner, b"%d" % number, float(number), limit=limit)
-            for number in range(60)
-            for owner, limit in zip(owners, (0, 10, 60), strict=True)
-        )
-    )
-    assert done[0::3] == [True] * 60
-    assert done[1::3] == [True] * 10 + [False] * 50
-    assert done[2::3] == [True] * 60
-    for owner, count in zip(owners, (60, 10, 60), strict=True):
-        found: list[Queued] = list(await stores.queue.read(owner))
-        assert [one.stanza for one in found] == [b"%d" % number for number in range(count)]
-
-
 async def test_erase_spans_all_stores(stores: Stores) -> None:
     for owner in (JULIET, NURSE):
         await stores.accounts.create(replace(JULIETS, owner=owner))
         await stores.keyvalue.put(owner, "vcard", "", b"v")
         await stores.roster.change(owner, ROMEO, becomes(FULL_ITEM))
-        await stores.queue.append(owner, b"q", 1.0)
+        await append(stores, b"q", owner)
     assert await stores.erase(JULIET)
     assert await stores.accounts.get(JULIET) is None
     assert await stores.keyvalue.get(JULIET, "vcard", "") is None
     assert await stores.roster.get(JULIET) == RosterPage(0, ())
-    assert await stores.queue.count(JULIET) == 0
+    assert await stores.log.count_waiting(JULIET) == 0
     assert await stores.accounts.get(NURSE) is not None
     assert await stores.keyvalue.get(NURSE, "vcard", "") == b"v"
     assert await stores.roster.item(NURSE, ROMEO) == FULL_ITEM
-    assert await stores.queue.count(NURSE) == 1
+    assert await stores.log.count_waiting(NURSE) == 1
     assert not await stores.erase(JULIET)
 
 
@@ -379,7 +320,7 @@ async def test_text_that_no_database_takes_is_refused(stores: Stores, bad: str) 
         stores.roster.item(JULIET, bad),
         stores.roster.change(JULIET, ROMEO, becomes(RosterItem(ROMEO, bad))),
         stores.roster.change(JULIET, ROMEO, becomes(RosterItem(ROMEO, groups=("ok", bad)))),
-        stores.queue.append(bad, b"", 1.0),
+        append(stores, b"", bad),
         stores.erase(bad),
     ]
     for call in calls:
@@ -397,21 +338,21 @@ async def test_values_are_not_statements(stores: Stores) -> None:
 
 
 async def test_a_cancelled_caller_does_no_harm(stores: Stores) -> None:
-    calls = [asyncio.ensure_future(stores.queue.append(JULIET, b"x", 1.0)) for _ in range(10)]
+    calls = [asyncio.ensure_future(append(stores, b"x")) for _ in range(10)]
     await asyncio.sleep(0)
     for call in calls[::2]:
         call.cancel()
     done = await asyncio.gather(*calls, return_exceptions=True)
     assert all(one is True for one in done[1::2])
-    assert 5 <= await stores.queue.count(JULIET) <= 10
+    assert 5 <= await stores.log.count_waiting(JULIET) <= 10
 
 
 async def test_after_the_end_calls_are_refused(stores: Stores) -> None:
-    last = asyncio.ensure_future(stores.queue.append(JULIET, b"last", 1.0))
+    last = asyncio.ensure_future(append(stores, b"last"))
     await asyncio.sleep(0)
     await stores.close()
     assert await last
-    for call in (stores.accounts.get(JULIET), stores.queue.append(JULIET, b"x", 1.0)):
+    for call in (stores.accounts.get(JULIET), append(stores, b"x")):
         with pytest.raises(StorageError, match="closed"):
             await call
     await stores.close()

@@ -70,6 +70,11 @@ def facts(engine: Engine) -> list[tuple[object, ...]]:
     return sorted(squeezed, key=repr)
 
 
+def in_metadata(name: str | None, kind: str, _parents: object) -> bool:
+    """Whether SQLAlchemy knows of it; `facts` compares the rest."""
+    return not (name or "").startswith(("log_docs", "log_by_owner", "log_by_peer"))
+
+
 def next_schema(tmp_path: Path, revision: str = NEXT) -> Schema:
     """The current schema and one revision more."""
     scripts = tmp_path / "50% migrations"
@@ -103,7 +108,7 @@ def test_creating_and_migrating_give_the_same_schema(
         assert len(facts(made)) > len(METADATA.tables)
         assert facts(made) == facts(migrated)
         with migrated.connect() as connection:
-            context = MigrationContext.configure(connection)
+            context = MigrationContext.configure(connection, opts={"include_name": in_metadata})
             assert compare_metadata(context, METADATA) == []
             assert context.get_current_revision() == REVISIONS[-1]
 
@@ -205,7 +210,7 @@ async def test_databases_of_former_versions_open(revision: str, tmp_path: Path) 
     assert page == RosterPage(page.version, (FULL_ITEM,))
     since = await stores.roster.get(JULIET, since=page.version - 1)
     assert since == RosterPage(page.version, (), (NURSE,), whole=False)
-    queued = await stores.queue.read(JULIET)
+    queued = await stores.log.waiting(JULIET)
     assert [(one.at, one.stanza) for one in queued] == [
         (1.5, b"<message>1</message>"),
         (2.5, b"<message>2</message>"),

@@ -8,7 +8,8 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ from jabberd.storage.api import (
     StorageFull,
 )
 from jabberd.storage.engine import make_engine, parse_url
+from jabberd.storage.log_dialects import Row
 from jabberd.storage.open import open_stores
 from jabberd.storage.schema import prepare
 from jabberd.storage.sql import SqlStores
+from jabberd.storage.sql_log import start
 from tests.conftest import Cluster
-from tests.storage.values import FULL_ITEM, JULIET, JULIETS, ROMEO, becomes
+from tests.storage.values import FULL_ITEM, JULIET, JULIETS, ROMEO, append, becomes, waiting
 
 pytestmark = pytest.mark.asyncio
 
@@ -83,12 +86,12 @@ async def test_one_failed_statement_hurts_nobody_else(sql_url: str) -> None:
         ]
         done = await asyncio.gather(
             *(stores.database.write(run, statement) for statement in statements),
-            stores.queue.append(JULIET, b"x", 1.0),
+            append(stores, b"x"),
             return_exceptions=True,
         )
         assert [type(one) for one in done[:-1]] == [type(None), StorageError] * 20
         assert done[-1] is True
-        assert await stores.queue.count(JULIET) == 1
+        assert await stores.log.count_waiting(JULIET) == 1
         assert (await stores.roster.get("o19")).version == 1
 
 
@@ -98,9 +101,9 @@ async def test_a_defect_in_a_work_hurts_nobody_else(sql_url: str) -> None:
 
     async with opened(sql_url) as stores:
         done = await asyncio.gather(
-            stores.queue.append(JULIET, b"1", 1.0),
+            append(stores, b"1"),
             stores.database.write(fail, "one"),
-            stores.queue.append(JULIET, b"2", 1.0),
+            append(stores, b"2"),
             stores.database.write(fail, "two"),
             return_exceptions=True,
         )
@@ -110,36 +113,37 @@ async def test_a_defect_in_a_work_hurts_nobody_else(sql_url: str) -> None:
             "True",
             "LookupError('two')",
         ]
-        assert [one.stanza for one in await stores.queue.read(JULIET)] == [b"1", b"2"]
+        assert await waiting(stores) == [b"1", b"2"]
 
 
-async def test_writes_that_wait_together_are_committed_together(sql_url: str) -> None:
+async def test_writes_that_wait_together_are_committed_together(
+    sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = parse_url(sql_url, None)
     engine = make_engine(url, patience=5)
     await asyncio.to_thread(prepare, engine)
+    begun = await asyncio.to_thread(start, engine)
     commits: list[object] = []
-    inserts: list[str] = []
+    inserts: list[int] = []
     event.listen(engine, "commit", commits.append)
-    event.listen(
-        engine,
-        "before_cursor_execute",
-        lambda _c, _cursor, statement, _p, _context, many: (
-            inserts.append(statement) if statement.startswith("INSERT") and many else None
-        ),
-    )
-    stores = SqlStores(engine, patience=5)
+    stores = SqlStores(engine, begun, patience=5)
+    add_log = begun.dialect.add_log
+
+    def counted(connection: Connection, rows: Sequence[Row]) -> None:
+        inserts.append(len(rows))
+        add_log(connection, rows)
+
+    monkeypatch.setattr(begun.dialect, "add_log", counted)
     hold = Hold()
     slow = asyncio.ensure_future(stores.database.write(hold, "SELECT 1"))
     await hold.begun()
-    appends = [
-        asyncio.ensure_future(stores.queue.append(JULIET, b"x", 1.0, limit=500)) for _ in range(200)
-    ]
+    appends = [asyncio.ensure_future(append(stores, b"x")) for _ in range(200)]
     await asyncio.sleep(0)
     hold.release()
     await asyncio.gather(slow, *appends)
     assert len(commits) == 2
-    assert len(inserts) == 1
-    assert await stores.queue.count(JULIET) == 200
+    assert inserts == [200]
+    assert await stores.log.count_waiting(JULIET) == 200
     await stores.close()
 
 
@@ -164,22 +168,22 @@ async def test_two_servers_on_one_database_lose_no_change(sql_url: str) -> None:
 
 async def test_the_loop_runs_while_the_database_works(sql_url: str) -> None:
     async with opened(sql_url) as stores:
-        await stores.queue.append(JULIET, b"x", 1.0)
+        await append(stores, b"x")
         hold = Hold()
-        busy = asyncio.ensure_future(stores.database.write(hold, "DELETE FROM queue"))
+        busy = asyncio.ensure_future(stores.database.write(hold, "DELETE FROM log"))
         await hold.begun()
         # A read is answered while the writer is busy, and sees what is committed.
-        assert await stores.queue.count(JULIET) == 1
+        assert await stores.log.count_waiting(JULIET) == 1
         assert not busy.done()
         hold.release()
         await busy
-        assert await stores.queue.count(JULIET) == 0
+        assert await stores.log.count_waiting(JULIET) == 0
 
 
 async def test_sqlite_files_are_the_owners_only(tmp_path: Path) -> None:
     data = tmp_path / "data"
     stores = await open_stores("sqlite:", data=data)
-    await stores.queue.append(JULIET, b"x", 1.0)
+    await append(stores, b"x")
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in data.iterdir()}
     assert modes == dict.fromkeys(
         ("jabberd.sqlite", "jabberd.sqlite-wal", "jabberd.sqlite-shm"), 0o600
@@ -205,7 +209,7 @@ async def test_disk_full_and_room_again(tmp_path: Path) -> None:
     async with opened(f"sqlite:///{tmp_path}/a.sqlite") as stores:
         await stores.database.write(bound, 60)
         done = await asyncio.gather(
-            stores.queue.append(JULIET, b"small", 1.0),
+            append(stores, b"small"),
             stores.keyvalue.put(JULIET, "vcard", "", bytes(1_000_000)),
             stores.roster.change(JULIET, ROMEO, becomes(FULL_ITEM)),
             return_exceptions=True,
@@ -217,25 +221,25 @@ async def test_disk_full_and_room_again(tmp_path: Path) -> None:
         assert await stores.roster.item(JULIET, ROMEO) == FULL_ITEM
         await stores.database.write(bound, 10_000)
         await stores.keyvalue.put(JULIET, "vcard", "", bytes(1_000_000))
-        assert await stores.queue.count(JULIET) == 1
+        assert await stores.log.count_waiting(JULIET) == 1
 
 
 async def test_locked_sqlite_is_busy_and_recovers(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     async with opened(f"sqlite:///{path}", patience=0.3) as stores:
-        await stores.queue.append(JULIET, b"before", 1.0)
+        await append(stores, b"before")
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             began = time.monotonic()
-            calls = [stores.queue.append(JULIET, b"x", 1.0) for _ in range(20)]
+            calls = [append(stores, b"x") for _ in range(20)]
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(one) for one in done} == {StorageBusy}
             assert len({id(one) for one in done}) == 20
             assert time.monotonic() - began < 5
-            assert await stores.queue.count(JULIET) == 1
+            assert await stores.log.count_waiting(JULIET) == 1
             other.execute("ROLLBACK")
-        assert await stores.queue.append(JULIET, b"after", 1.0)
-        assert [one.stanza for one in await stores.queue.read(JULIET)] == [b"before", b"after"]
+        assert await append(stores, b"after")
+        assert await waiting(stores) == [b"before", b"after"]
 
 
 async def test_locked_postgresql_is_busy_and_recovers(cluster: Cluster) -> None:
@@ -259,27 +263,44 @@ async def test_locked_postgresql_is_busy_and_recovers(cluster: Cluster) -> None:
 async def test_a_long_line_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_WAITING", 2)
     async with opened(f"sqlite:///{tmp_path}/a.sqlite", patience=0.2) as stores:
+        put = partial(stores.keyvalue.put, JULIET, "test")
         hold = Hold()
         slow = asyncio.ensure_future(stores.database.write(hold, "SELECT 1"))
         await hold.begun()
-        late = asyncio.ensure_future(stores.queue.append(JULIET, b"late", 1.0))
+        late = asyncio.ensure_future(put("late", b""))
         await asyncio.sleep(0)
         with pytest.raises(StorageBusy, match="too many calls"):
-            await stores.queue.append(JULIET, b"outside", 1.0)
+            await put("outside", b"")
         hold.release()
         with pytest.raises(StorageBusy, match="waited too long"):
             await late
         await slow
-        assert await stores.queue.append(JULIET, b"again", 1.0)
-        assert [one.stanza for one in await stores.queue.read(JULIET)] == [b"again"]
+        await put("again", b"")
+        assert await stores.keyvalue.keys(JULIET, "test") == ["again"]
+
+
+async def test_units_in_line_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_SUBMITTED", 2)
+    async with opened(f"sqlite:///{tmp_path}/a.sqlite") as stores:
+        hold = Hold()
+        slow = asyncio.ensure_future(stores.database.write(hold, "SELECT 1"))
+        await hold.begun()
+        taken = [asyncio.ensure_future(append(stores, b"%d" % number)) for number in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(StorageBusy, match="too many calls"):
+            await append(stores, b"outside")
+        hold.release()
+        await asyncio.gather(slow, *taken)
+        await append(stores, b"again")
+        assert await waiting(stores) == [b"0", b"1", b"again"]
 
 
 async def test_lost_postgresql_connections_are_replaced(cluster: Cluster) -> None:
     url = cluster.new_url()
     async with opened(url) as stores:
         for number in range(5):  # reads and writes, on every thread's connection
-            await stores.queue.append(JULIET, b"%d" % number, 1.0)
-            counts = await asyncio.gather(*(stores.queue.count(JULIET) for _ in range(8)))
+            await append(stores, b"%d" % number)
+            counts = await asyncio.gather(*(stores.log.count_waiting(JULIET) for _ in range(8)))
             assert counts == [number + 1] * 8
             cluster.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -290,19 +311,19 @@ async def test_lost_postgresql_connections_are_replaced(cluster: Cluster) -> Non
 async def test_stopped_postgresql_is_an_error_and_recovers(cluster: Cluster) -> None:
     url = cluster.new_url()
     async with opened(url) as stores:
-        await stores.queue.append(JULIET, b"1", 1.0)
+        await append(stores, b"1")
         cluster.stop()
         try:
             with pytest.raises(StorageError, match="out of reach"):
-                await stores.queue.append(JULIET, b"lost", 1.0)
+                await append(stores, b"lost")
             with pytest.raises(StorageError, match="out of reach"):
-                await stores.queue.count(JULIET)
+                await stores.log.count_waiting(JULIET)
             with pytest.raises(StorageError, match="out of reach"):
                 await open_stores(url)
         finally:
             cluster.start()
-        assert await stores.queue.append(JULIET, b"2", 1.0)
-        assert [one.stanza for one in await stores.queue.read(JULIET)] == [b"1", b"2"]
+        assert await append(stores, b"2")
+        assert await waiting(stores) == [b"1", b"2"]
 
 
 async def test_errors_show_no_values(cluster: Cluster) -> None:
@@ -322,25 +343,25 @@ async def test_what_fails_in_the_commit_hurts_nobody_else(cluster: Cluster) -> N
         unique = "CREATE TABLE late (x INTEGER UNIQUE DEFERRABLE INITIALLY DEFERRED)"
         await stores.database.write(run, unique)
         done = await asyncio.gather(
-            stores.queue.append(JULIET, b"1", 1.0),
+            append(stores, b"1"),
             stores.database.write(run, "INSERT INTO late VALUES (1), (1)"),
-            stores.queue.append(JULIET, b"2", 1.0),
+            append(stores, b"2"),
             return_exceptions=True,
         )
         assert [type(one) for one in done] == [bool, StorageError, bool]
-        assert [one.stanza for one in await stores.queue.read(JULIET)] == [b"1", b"2"]
+        assert await waiting(stores) == [b"1", b"2"]
 
 
 async def test_a_work_that_kills_its_connection_hurts_nobody_else(cluster: Cluster) -> None:
     async with opened(cluster.new_url()) as stores:
         done = await asyncio.gather(
-            stores.queue.append(JULIET, b"1", 1.0),
+            append(stores, b"1"),
             stores.database.write(run, "SELECT pg_terminate_backend(pg_backend_pid())"),
-            stores.queue.append(JULIET, b"2", 1.0),
+            append(stores, b"2"),
             return_exceptions=True,
         )
         assert [type(one) for one in done] == [bool, StorageError, bool]
-        assert [one.stanza for one in await stores.queue.read(JULIET)] == [b"1", b"2"]
+        assert await waiting(stores) == [b"1", b"2"]
 
 
 async def test_a_connection_lost_in_the_commit_is_not_tried_again(cluster: Cluster) -> None:
@@ -349,13 +370,13 @@ async def test_a_connection_lost_in_the_commit_is_not_tried_again(cluster: Clust
     def lose(connection: Connection, owner: str) -> None:
         ran.append(owner)
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        connection.execute(text("DELETE FROM queue"))
+        connection.execute(text("DELETE FROM log"))
         cluster.sql(f"SELECT pg_terminate_backend({pid}, 5000)")
 
     async with opened(cluster.new_url()) as stores:
-        await stores.queue.append(JULIET, b"1", 1.0)
+        await append(stores, b"1")
         with pytest.raises(StorageError, match="may or may not"):
             await stores.database.write(lose, JULIET)
         assert ran == [JULIET]
-        assert await stores.queue.count(JULIET) == 1
-        assert await stores.queue.append(JULIET, b"2", 1.0)
+        assert await stores.log.count_waiting(JULIET) == 1
+        assert await append(stores, b"2")

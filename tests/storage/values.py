@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 
-from jabberd.storage.api import Account, RosterItem, ScramKeys, Subscription
+from jabberd.storage.api import Account, RosterItem, ScramKeys, Stores, Subscription
+from jabberd.storage.log_api import Entry, Flag, Log, Unit
 
 JULIET = "juliet@capulet.example"
 ROMEO = "romeo@montague.example"
@@ -35,3 +37,23 @@ Transition = Callable[[RosterItem | None], RosterItem | None]
 def becomes(item: RosterItem | None) -> Transition:
     """A transition that gives this item, whatever was there."""
     return lambda _before: item
+
+
+async def commit(log: Log, unit: Unit) -> None:
+    """Commit a unit, and wait until it is durable."""
+    done = log.commit(unit)
+    if done is not None:
+        await asyncio.wait_for(done, 60)
+
+
+async def append(stores: Stores, stanza: bytes, owner: str = JULIET) -> bool:
+    """Commit one entry that waits for its owner."""
+    key = stores.log.next_key(1.0)
+    flags = int(Flag.VISIBLE | Flag.AWAITING)
+    await commit(stores.log, Unit([Entry(key, owner, ROMEO, "", 1.0, flags, "", 0, stanza)]))
+    return True
+
+
+async def waiting(stores: Stores, owner: str = JULIET) -> Sequence[bytes]:
+    """What waits for this owner."""
+    return [entry.stanza for entry in await stores.log.waiting(owner, limit=10_000)]

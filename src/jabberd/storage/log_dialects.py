@@ -25,9 +25,9 @@ LOG_COLUMNS: Final = ("key", "owner", "peer", "flags", "doc", "at", "resource", 
 VALUES: Final = "VALUES …"
 """Where `many` puts rows."""
 
-# A database is given so many rows in one statement: each statement lets go of the interpreter's
-# lock, and may have to wait for it.
-_ROWS_AT_ONCE: Final = 64
+# A database is given rows of so many values in one statement: each statement lets go of the
+# interpreter's lock, and may have to wait for it.
+_VALUES_AT_ONCE: Final = 576
 
 
 class Dialect(Protocol):
@@ -171,8 +171,9 @@ class PostgresqlDialect:
 
 def many(dialect: Dialect, connection: Connection, statement: str, rows: Sequence[Row]) -> None:
     """Run a statement for rows of equal length, which take the place of `VALUES` in it."""
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[first : first + _ROWS_AT_ONCE]
+    at_once = _VALUES_AT_ONCE // len(rows[0]) if rows else 1
+    for first in range(0, len(rows), at_once):
+        some = rows[first : first + at_once]
         arguments = tuple(chain.from_iterable(some))
         dialect.run(connection, _with_values(statement, len(some[0]), len(some)), arguments)
 

@@ -139,22 +139,16 @@ class LogReader:
         number, other = self._number(connection, owner), self._number(connection, peer)
         if number is None or other is None:
             return None
-        by_peer = "log_by_peer" if self._dialect.own_index else "log"
-        rows = self._dialect.rows(
-            connection,
-            f"SELECT key FROM {by_peer} WHERE peer = ? AND owner = ?"
-            " ORDER BY key DESC LIMIT 1 OFFSET ?",
-            (other, number, FIND_MOST),
-        )
         which = _Range(
             number,
-            max(self._floor(number), rows[0][0] if rows else 0),
+            self._floor(number),
             limits.INTEGER_MAX,
             other,
             f" AND l.mark = ? AND l.flags & {_SENT} = ?",
             (unique, _SENT if sent else 0),
             visible=False,
         )
+        which = replace(which, after=max(which.after, self._too_old(connection, which)))
         found = self._select(connection, self._of_range(which), 1, backwards=True)
         return _entries(owner, found)[0] if found else None
 
@@ -196,6 +190,20 @@ class LogReader:
         )
         parts = self._of_range(which)
         return [row[0] for row in self._select(connection, parts, limit, columns="l.key")]
+
+    def _too_old(self, connection: Connection, which: _Range) -> int:
+        """The key up to which `find` does not look; 0 where it looks at everything."""
+        recent = self._recent(which)
+        if len(recent) > FIND_MOST:
+            return recent[-FIND_MOST - 1]
+        by_peer = "log_by_peer" if self._dialect.own_index else "log"
+        rows = self._dialect.rows(
+            connection,
+            f"SELECT key FROM {by_peer} WHERE peer = ? AND owner = ?"
+            " ORDER BY key DESC LIMIT 1 OFFSET ?",
+            (which.peer, which.owner, FIND_MOST - len(recent)),
+        )
+        return int(rows[0][0]) if rows else 0
 
     def _number(self, connection: Connection, name: str) -> int | None:
         return self._shared.names.get(name) or number_of(self._dialect, connection, name)
@@ -360,7 +368,7 @@ class LogReader:
             where += f" AND l.key = i.key{which.where}"
         given = (*numbers, which.after, which.before, *which.arguments)
         parts = [_Part(source, where, given, "i.key")]
-        recent = self._shared.recent.get(which.owner)
+        recent = self._recent(which)
         if recent:
             # Whoever brings the index up to date meanwhile makes no entry appear twice.
             source = f"{self._dialect.each} CROSS JOIN log AS l"
@@ -370,6 +378,16 @@ class LogReader:
             )
             parts.append(_Part(source, where, (self._dialect.numbers(recent), *arguments)))
         return parts
+
+    def _recent(self, which: _Range) -> list[int]:
+        """Keys that may be among these, of entries that are not in the index."""
+        return [
+            key
+            for key, peer, visible in list(self._shared.recent.get(which.owner, ()))
+            if which.after < key < which.before
+            and (not which.peer or peer == which.peer)
+            and visible >= which.visible
+        ]
 
     def _select(
         self,

@@ -16,13 +16,17 @@ from typing import Final
 from sqlalchemy import Connection
 
 from jabberd.storage import limits
-from jabberd.storage.log_api import KEY_BITS, Flag, Unit
 from jabberd.storage.api import StorageError
+from jabberd.storage.log_api import KEY_BITS, Flag, Unit
 from jabberd.storage.log_dialects import VALUES, Dialect, Row, many
+from jabberd.storage.log_index import GONE, LogIndex, Recent
 from jabberd.storage.words import words_of
 
 _NAMES: Final = 50_000
 """So many names are known by heart; past it all are forgotten."""
+
+_LEAVING: Final = 500
+"""Once so many names may be nobody's any more, that is looked up."""
 
 _VISIBLE: Final = int(Flag.VISIBLE)
 _AWAITING: Final = int(Flag.AWAITING)
@@ -46,8 +50,7 @@ class Shared:
 
     Attributes:
         names: numbers of names, as many as are known by heart.
-        recent: keys of entries that are not in the index yet, by number of the owner.
-        recent_rows: how many these are.
+        recent: entries that are not in the index yet, by number of the owner.
         erased: archives that are being erased: number of the owner and the last key that goes.
         late: by how many milliseconds a key's time was ever ahead of its entry's: the clock had
             stepped back.
@@ -56,8 +59,7 @@ class Shared:
     """
 
     names: dict[str, int] = field(default_factory=dict)
-    recent: dict[int, list[int]] = field(default_factory=dict)
-    recent_rows: int = 0
+    recent: dict[int, list[Recent]] = field(default_factory=dict)
     erased: dict[int, int] = field(default_factory=dict)
     late: int = 0
     apart: int = 0
@@ -83,21 +85,19 @@ class LogWriter:
     Args:
         dialect: how to speak to it.
         shared: what readers see.
-        indexed: the greatest key that was ever in the index.
     """
 
-    def __init__(self, dialect: Dialect, shared: Shared, indexed: int) -> None:
+    def __init__(self, dialect: Dialect, shared: Shared) -> None:
         self._dialect = dialect
         self._shared = shared
-        self._indexed = indexed
+        own = dialect.own_index
+        self._index = LogIndex(dialect, shared.recent, shared.last) if own else None
         # Names of accounts and peers that may be nobody's any more.
         self._leaving: set[int] = set()
         # Of the transaction that is running.
         self._names: dict[str, int] = {}
-        self._rows: list[Row] = []
         self._late = 0
         self._apart = 0
-        self._reindexed = 0
         self._erased: dict[int, int] = {}
         self._looked_at: set[int] = set()
 
@@ -105,11 +105,12 @@ class LogWriter:
         """The transaction has ended."""
         if committed:
             self._show()
+        if self._index is not None:
+            self._index.ended(committed=committed)
         self._names.clear()
-        self._rows.clear()
         self._erased.clear()
         self._looked_at.clear()
-        self._late = self._apart = self._reindexed = 0
+        self._late = self._apart = 0
 
     def commit(self, connection: Connection, commits: Sequence[Commit]) -> Sequence[None]:
         """Write units, in their order."""
@@ -124,21 +125,18 @@ class LogWriter:
         if late > max(self._shared.late, self._late):
             self._late = late
             self._raise(connection, "late", late)
+        if self._index is not None:
+            self._index.keep_up(connection)
+        if len(self._leaving) >= _LEAVING:
+            self._drop_names(connection)
         return [None] * len(commits)
 
-    def settle(self, connection: Connection, _asked: Sequence[None]) -> Sequence[None]:
-        """Bring the index up to date, and drop names that nobody has any more."""
-        if self._dialect.own_index:
-            last = self._dialect.rows(connection, "SELECT coalesce(max(key), 0) FROM log")[0][0]
-            since = (self._reindexed or self._indexed,)
-            if last > since[0]:
-                index(self._dialect, connection, since[0], last)
-                self._reindexed = last
+    def finish(self, connection: Connection, _asked: None) -> None:
+        """Leave nothing to do for the next process."""
+        if self._index is not None:
+            self._index.finish(connection)
         self._raise(connection, "floor", self._shared.last)
-        if self._leaving:
-            self._drop_names(connection)
-            self._looked_at.update(self._leaving)
-        return [None] * len(_asked)
+        self._drop_names(connection)
 
     def replace(self, connection: Connection, asked: tuple[str, int, bytes]) -> bool:
         """See `Log.replace`."""
@@ -164,6 +162,8 @@ class LogWriter:
         )
         rows = self._dialect.rows(connection, statement, (self._dialect.numbers(keys),))
         self._removed(connection, rows)
+        if len(self._leaving) >= _LEAVING:
+            self._drop_names(connection)
         return len(rows)
 
     def erase(self, connection: Connection, owner: str) -> bool:
@@ -192,11 +192,17 @@ class LogWriter:
         """Delete some entries (owner, so many at most) that were erased; False at the end."""
         owner, limit = asked
         upto = self._erased.get(owner, self._shared.erased.get(owner, 0))
-        if self._rows or owner in self._shared.recent:
-            self.settle(connection, [None])
+        if not upto:
+            return False
         of_owner = "log_by_owner" if self._dialect.own_index else "log"
         statement = f"SELECT key FROM {of_owner} WHERE owner = ? AND key <= ? ORDER BY key LIMIT ?"
         keys = [row[0] for row in self._dialect.rows(connection, statement, (owner, upto, limit))]
+        if not keys:
+            keys = [
+                key
+                for key, _, visible in self._shared.recent.get(owner, ())
+                if key <= upto and visible != GONE
+            ]
         if keys:
             self.delete(connection, keys)
             return True
@@ -218,14 +224,6 @@ class LogWriter:
         if len(shared.names) + len(self._names) > _NAMES:
             shared.names = {}
         shared.names.update(self._names)
-        if self._reindexed:
-            self._indexed = self._reindexed
-            shared.recent, shared.recent_rows = {}, 0
-        if self._dialect.own_index:
-            for row in self._rows:
-                if row[0] > self._indexed:
-                    shared.recent.setdefault(row[1], []).append(row[0])
-                    shared.recent_rows += 1
         self._leaving -= self._looked_at
         shared.late = max(shared.late, self._late)
         shared.apart = max(shared.apart, self._apart)
@@ -243,12 +241,8 @@ class LogWriter:
             for key, owner, peer, resource, at, flags, unique, doc, stanza in unit.entries
         ]
         self._dialect.add_log(connection, rows)
-        self._rows += rows
-        if self._dialect.own_index:
-            done = self._reindexed or self._indexed
-            # A unit that was long in coming; what is older than the index is never looked at again.
-            for row in [row for row in rows if row[0] <= done]:
-                index(self._dialect, connection, row[0] - 1, row[0])
+        if self._index is not None:
+            self._index.add(connection, rows)
         if unit.docs:
             self._add_docs(connection, unit, rows)
 
@@ -331,13 +325,8 @@ class LogWriter:
         """Take entries (`_REMOVED`) that are gone out of everything that points to them."""
         if not rows:
             return
-        if self._dialect.own_index:
-            statement = "DELETE FROM log_by_owner WHERE owner = ? AND key = ?"
-            for key, owner, _, _ in rows:
-                self._dialect.run(connection, statement, (owner, key))
-            statement = "DELETE FROM log_by_peer WHERE peer = ? AND owner = ? AND key = ?"
-            for key, owner, peer, _ in rows:
-                self._dialect.run(connection, statement, (peer, owner, key))
+        if self._index is not None:
+            self._index.removed(connection, [(row[0], row[1], row[2]) for row in rows])
         self._release(connection, [doc for _, _, _, doc in rows])
         # Their keys must not come again, and those that were given out later are on their way.
         self._raise(connection, "floor", self._shared.last)
@@ -359,6 +348,10 @@ class LogWriter:
             self._dialect.remove_docs(connection, sorted(left))
 
     def _drop_names(self, connection: Connection) -> None:
+        """Delete names that nobody has any more, of those of deleted entries."""
+        left = self._leaving - self._looked_at
+        if self._index is not None:
+            left -= self._index.named()
         by_owner, by_peer = (
             ("log_by_owner", "log_by_peer") if self._dialect.own_index else ("log", "log")
         )
@@ -368,10 +361,10 @@ class LogWriter:
             f" AND NOT EXISTS (SELECT 1 FROM {by_peer} WHERE peer = log_names.id)"
             " AND NOT EXISTS (SELECT 1 FROM log_erased WHERE owner = log_names.id) RETURNING jid"
         )
-        numbers = self._dialect.numbers(self._leaving)
-        for (name,) in self._dialect.rows(connection, statement, (numbers,)):
+        for (name,) in self._dialect.rows(connection, statement, (self._dialect.numbers(left),)):
             self._names.pop(name, None)
             self._shared.names.pop(name, None)
+        self._looked_at |= self._leaving
 
     def _raise(self, connection: Connection, column: str, to: int) -> None:
         raise_state(self._dialect, connection, column, to)
@@ -389,18 +382,6 @@ def forget_sessions(dialect: Dialect, connection: Connection, numbers: Iterable[
     for table in ("log_sessions", "log_handled", "log_journal"):
         statement = f"DELETE FROM {table} WHERE number IN (SELECT value FROM {dialect.each})"
         dialect.run(connection, statement, (given,))
-
-
-def index(dialect: Dialect, connection: Connection, after: int, upto: int) -> None:
-    """Put the entries behind a key and up to another into the index, in its order."""
-    for table, columns in (("log_by_owner", "owner"), ("log_by_peer", "peer, owner")):
-        statement = (
-            f"INSERT INTO {table} ({columns}, key, visible)"
-            f" SELECT {columns}, key, flags & {_VISIBLE} FROM log"
-            f" WHERE key > ? AND key <= ? ORDER BY {columns}, key"
-        )
-        dialect.run(connection, statement, (after, upto))
-    raise_state(dialect, connection, "indexed", upto)
 
 
 def raise_state(dialect: Dialect, connection: Connection, column: str, to: int) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Sequence
@@ -29,13 +30,11 @@ from jabberd.storage.log_api import (
     key_at,
 )
 from jabberd.storage.log_dialects import Dialect, dialect_of
+from jabberd.storage.log_index import GONE, catch_up
 from jabberd.storage.log_read import LogReader
-from jabberd.storage.log_write import Commit, LogWriter, Shared, index
+from jabberd.storage.log_write import Commit, LogWriter, Shared
 from jabberd.storage.worker import Database
 
-# So many entries may be missing in the index: to look through them takes readers longer, to add
-# them keeps the writer busy for some milliseconds.
-_RECENT: Final = 2000
 _SWEPT: Final = 200
 _ERASED: Final = "SELECT owner, upto FROM log_erased"
 _SETTLED: Final = int(Flag.AWAITING | Flag.SENT)
@@ -48,13 +47,11 @@ class Start:
     Attributes:
         dialect: how to speak to the database.
         secret: see `Log.secret`.
-        indexed: the greatest key in the index.
         shared: what was committed.
     """
 
     dialect: Dialect
     secret: bytes
-    indexed: int
     shared: Shared
 
 
@@ -87,8 +84,7 @@ def _start(dialect: Dialect, connection: Connection) -> Start:
     )
     last = int(dialect.rows(connection, "SELECT coalesce(max(key), 0) FROM log")[0][0])
     if dialect.own_index and last > indexed:
-        index(dialect, connection, indexed, last)
-        indexed = last
+        catch_up(dialect, connection, indexed)
     erased = [(row[0], row[1]) for row in dialect.rows(connection, _ERASED)]
     shared = Shared(
         erased=dict(erased),
@@ -96,7 +92,7 @@ def _start(dialect: Dialect, connection: Connection) -> Start:
         apart=apart,
         last=max(last, floor),
     )
-    return Start(dialect, bytes(secret), indexed, shared)
+    return Start(dialect, bytes(secret), shared)
 
 
 class SqlLog:
@@ -116,7 +112,6 @@ class SqlLog:
         self._writer = writer
         self._reader = LogReader(begun.dialect, begun.shared)
         self._write = writer.commit
-        self._settling: asyncio.Future[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self.sweep()
 
@@ -139,10 +134,7 @@ class SqlLog:
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
-        done = self._database.submit(self._write, Commit(unit, late))
-        if self._shared.recent_rows >= _RECENT and self._settling is None:
-            self._settle()
-        return done
+        return self._database.submit(self._write, Commit(unit, late))
 
     async def recover(self) -> Sequence[Restored]:
         """See `Log.recover`."""
@@ -197,7 +189,6 @@ class SqlLog:
     async def owners(self, domain: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
         """See `Log.owners`."""
         limits.check_text(domain, after)
-        await self._settle()
         return await self._database.read(self._owners, (domain, after, limits.clamp(limit)))
 
     async def prune(self, owner: str, before: float, *, limit: int = 500) -> int:
@@ -226,21 +217,8 @@ class SqlLog:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait((self._sweeper,))
-        if self._shared.last:
-            await self._settle()
-
-    def _settle(self) -> asyncio.Future[None]:
-        if self._settling is None:
-            self._settling = self._database.submit(self._writer.settle, None)
-            self._settling.add_done_callback(self._settled)
-        return self._settling
-
-    def _settled(self, done: asyncio.Future[None]) -> None:
-        self._settling = None
-        if not done.cancelled() and done.exception() is not None:
-            structlog.get_logger(__name__).warning(
-                "storage.not_indexed", reason=str(done.exception())
-            )
+        with contextlib.suppress(StorageError):  # then the next start has more to do
+            await self._database.write(self._writer.finish, None)
 
     async def _sweep(self) -> None:
         while self._shared.erased:
@@ -297,14 +275,22 @@ class SqlLog:
         return [Entry(*row) for row in reversed(rows)]
 
     def _owners(self, connection: Connection, asked: tuple[str, str, int]) -> list[str]:
+        domain, after, limit = asked
         by_owner = "log_by_owner" if self._dialect.own_index else "log"
+        erased = self._shared.erased
+        recent = [
+            owner
+            for owner, rows in list(self._shared.recent.items())
+            if any(row[2] != GONE and row[0] > erased.get(owner, 0) for row in list(rows))
+        ]
         rows = self._dialect.rows(
             connection,
-            "SELECT n.jid FROM log_names AS n WHERE n.domain = ? AND n.jid > ?"
-            f" AND EXISTS (SELECT 1 FROM {by_owner} AS i WHERE i.owner = n.id AND i.key >"
-            " coalesce((SELECT upto FROM log_erased AS e WHERE e.owner = n.id), 0))"
+            "SELECT n.jid FROM log_names AS n WHERE n.domain = ? AND n.jid > ? AND"
+            f" (n.id IN (SELECT value FROM {self._dialect.each}) OR"
+            f" EXISTS (SELECT 1 FROM {by_owner} AS i WHERE i.owner = n.id AND i.key >"
+            " coalesce((SELECT upto FROM log_erased AS e WHERE e.owner = n.id), 0)))"
             " ORDER BY n.jid LIMIT ?",
-            asked,
+            (domain, after, self._dialect.numbers(recent), limit),
         )
         return [row[0] for row in rows]
 

@@ -102,7 +102,7 @@ class Database:
         Raises:
             StorageError: it failed, or the database is closed.
         """
-        result: _Result = await self._ask(self._reads, work, argument, many=False)
+        result: _Result = await self._ask(self._reads, work, argument)
         return result
 
     async def write(
@@ -116,20 +116,7 @@ class Database:
         Raises:
             StorageError: it failed and nothing of it was written, or the database is closed.
         """
-        result: _Result = await self._ask(self._writes, work, argument, many=False)
-        return result
-
-    async def write_many(
-        self,
-        work: Callable[[Connection, Sequence[_Argument]], Sequence[_Result]],
-        argument: _Argument,
-    ) -> _Result:
-        """Like `write`, but calls of the same work that wait together become one call of it.
-
-        Raises:
-            StorageError: as `write` does.
-        """
-        result: _Result = await self._ask(self._writes, work, argument, many=True)
+        result: _Result = await self._ask(self._writes, work, argument)
         return result
 
     def submit(
@@ -137,7 +124,9 @@ class Database:
         work: Callable[[Connection, Sequence[_Argument]], Sequence[_Result]],
         argument: _Argument,
     ) -> asyncio.Future[_Result]:
-        """Like `write_many`, for a caller that does not wait to be let in: it has no task.
+        """Like `write`, for a caller that does not wait to be let in: it has no task.
+
+        Calls of the same work that wait together become one call of it.
 
         Returns:
             What the work returned for this argument, or a StorageError as of `write`.
@@ -174,8 +163,6 @@ class Database:
         inbox: _Inbox,
         work: Callable[[Connection, Any], Any],
         argument: object,
-        *,
-        many: bool,
     ) -> Any:
         if self._room.locked():
             await self._queue_up()
@@ -185,7 +172,7 @@ class Database:
             self._room.release()
             raise StorageError("the stores are closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        inbox.put(_Job(work, argument, many, time.monotonic() + self._patience, future))
+        inbox.put(_Job(work, argument, False, time.monotonic() + self._patience, future))
         return await future
 
     async def _queue_up(self) -> None:

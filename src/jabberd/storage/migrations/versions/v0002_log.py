@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from xml.parsers import expat
@@ -169,10 +170,8 @@ def _sender(stanza: bytes, owner: str) -> str:
 
     parser = expat.ParserCreate("UTF-8")
     parser.StartElementHandler = start
-    try:
+    with contextlib.suppress(expat.ExpatError):  # of no use to anybody, but not ours to throw away
         parser.Parse(stanza, True)
-    except expat.ExpatError:  # of no use to anybody, but not ours to throw away
-        pass
     return senders[0] if senders else owner
 
 

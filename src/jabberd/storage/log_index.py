@@ -1,0 +1,180 @@
+"""By owner and by peer: the indexes of the log in SQLite, which the log fills itself.
+
+SQLite writes whole pages, and every account's place in an index is a page of its own. An index
+that is kept by every commit costs three times what the entries cost. So entries go into
+`log_by_owner` and `log_by_peer` later, many of one account together. Until then their keys are in
+memory (`Recent`), where readers look as well, and `log_state.indexed` says from where on a new
+process has to look for them.
+"""
+
+# ruff: noqa: S608 -- statements are made of constants; whatever comes from outside is an argument
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Final, TypeAlias
+
+from sqlalchemy import Connection
+
+from jabberd.storage.log_api import Flag
+from jabberd.storage.log_dialects import VALUES, Dialect, Row, many
+
+Recent: TypeAlias = tuple[int, int, int]
+"""An entry that is not in the index: key, peer, and 1 (visible), 0 (not), or `GONE`."""
+
+GONE: Final = -1
+"""The entry was deleted; it keeps its place, for the first one of an account tells how old."""
+
+_MOST: Final = 20_000
+"""So many entries may be missing in the index."""
+
+_OF_ONE: Final = 500
+"""So many may be missing of one account: readers look through them one by one."""
+
+_STEP: Final = 1_000
+"""About so many are added together: this keeps the writer busy for some milliseconds."""
+
+_VISIBLE: Final = int(Flag.VISIBLE)
+_BY_OWNER: Final = f"INSERT OR IGNORE INTO log_by_owner (owner, key, visible) {VALUES}"
+_BY_PEER: Final = f"INSERT OR IGNORE INTO log_by_peer (peer, owner, key, visible) {VALUES}"
+
+
+class LogIndex:
+    """Fills the index. Runs in the writer's thread.
+
+    Args:
+        dialect: how to speak to the database.
+        recent: what is missing, by owner, those that miss for longest first; for readers, and
+            changed only after a commit.
+        last: the greatest key in the log.
+    """
+
+    def __init__(self, dialect: Dialect, recent: dict[int, list[Recent]], last: int) -> None:
+        self._dialect = dialect
+        self._recent = recent
+        self._count = 0
+        self._last = last
+        self._full: set[int] = set()
+        # Of the transaction that is running.
+        self._new: list[Row] = []
+        self._added: list[int] = []
+        self._gone: dict[int, set[int]] = {}
+
+    def add(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Entries were inserted, as `LOG_COLUMNS`."""
+        last = self._new[-1][0] if self._new else self._last
+        for row in rows:
+            if row[0] > last:
+                last = row[0]
+                self._new.append(row)
+            else:  # a unit that was overtaken; where a new process looks, all keys are greater
+                self._insert(connection, [(row[1], row[0], row[2], row[3] & _VISIBLE)])
+
+    def removed(self, connection: Connection, rows: Iterable[tuple[int, int, int]]) -> None:
+        """Entries were deleted: key, owner, peer."""
+        for key, owner, peer in rows:
+            self._gone.setdefault(owner, set()).add(key)
+            where = "WHERE owner = ? AND key = ?"
+            self._dialect.run(connection, f"DELETE FROM log_by_owner {where}", (owner, key))
+            where += " AND peer = ?"
+            self._dialect.run(connection, f"DELETE FROM log_by_peer {where}", (owner, key, peer))
+
+    def keep_up(self, connection: Connection) -> None:
+        """Add what is due."""
+        if self._full:
+            self._move(connection, list(self._full))
+        left = self._count - sum([len(self._recent[owner]) for owner in self._added])
+        while left > _MOST:
+            owners, count = [], 0
+            for owner, rows in self._recent.items():
+                if owner not in self._added:
+                    owners.append(owner)
+                    count += len(rows)
+                    if count >= _STEP:
+                        break
+            self._move(connection, owners)
+            left -= count
+
+    def finish(self, connection: Connection) -> None:
+        """Add everything that was committed."""
+        self._move(connection, [owner for owner in self._recent if owner not in self._added])
+
+    def ended(self, *, committed: bool) -> None:
+        """The transaction has ended."""
+        if committed:
+            for owner in self._added:
+                self._count -= len(self._recent.pop(owner))
+                self._full.discard(owner)
+            for row in self._new:
+                rows = self._recent.setdefault(row[1], [])
+                rows.append((row[0], row[2], row[3] & _VISIBLE))
+                if len(rows) >= _OF_ONE:
+                    self._full.add(row[1])
+            self._count += len(self._new)
+            if self._new:
+                self._last = self._new[-1][0]
+            for owner, keys in self._gone.items():
+                if owner in self._recent:
+                    self._recent[owner] = [
+                        (row[0], row[1], GONE) if row[0] in keys else row
+                        for row in self._recent[owner]
+                    ]
+        self._new.clear()
+        self._added.clear()
+        self._gone.clear()
+
+    def named(self) -> set[int]:
+        """Owners and peers of entries that are not in the index."""
+        names = set(self._recent)
+        for rows in list(self._recent.values()):
+            names.update([row[1] for row in rows])
+        names.update(chain.from_iterable([row[1:3] for row in self._new]))
+        return names
+
+    def _move(self, connection: Connection, owners: Sequence[int]) -> None:
+        rows = []
+        for owner in owners:
+            gone = self._gone.get(owner, ())
+            rows += [
+                (owner, key, peer, visible)
+                for key, peer, visible in self._recent[owner]
+                if visible != GONE and key not in gone
+            ]
+        self._added += owners
+        self._insert(connection, rows)
+        self._raise(connection)
+
+    def _insert(self, connection: Connection, rows: Sequence[tuple[int, int, int, int]]) -> None:
+        """Insert rows: owner, key, peer, visible."""
+        by_owner = sorted([(owner, key, visible) for owner, key, _, visible in rows])
+        many(self._dialect, connection, _BY_OWNER, by_owner)
+        by_peer = sorted([(peer, owner, key, visible) for owner, key, peer, visible in rows])
+        many(self._dialect, connection, _BY_PEER, by_peer)
+
+    def _raise(self, connection: Connection) -> None:
+        """Note from where on entries are missing."""
+        added = set(self._added)
+        oldest = next((rows[0][0] for owner, rows in self._recent.items() if owner not in added), 0)
+        if not oldest:
+            oldest = self._new[0][0] if self._new else self._last + 1
+        raise_indexed(self._dialect, connection, oldest - 1)
+
+
+def catch_up(dialect: Dialect, connection: Connection, indexed: int) -> None:
+    """Add the entries behind a key, which the last process did not come to."""
+    for table, columns in (("log_by_owner", "owner"), ("log_by_peer", "peer, owner")):
+        statement = (
+            f"INSERT OR IGNORE INTO {table} ({columns}, key, visible)"
+            f" SELECT {columns}, key, flags & {_VISIBLE} FROM log WHERE key > ?"
+            f" ORDER BY {columns}, key"
+        )
+        dialect.run(connection, statement, (indexed,))
+    last = dialect.rows(connection, "SELECT coalesce(max(key), 0) FROM log")[0][0]
+    raise_indexed(dialect, connection, last)
+
+
+def raise_indexed(dialect: Dialect, connection: Connection, to: int) -> None:
+    """Every entry up to this key is in the index."""
+    statement = "UPDATE log_state SET indexed = ? WHERE indexed < ?"
+    dialect.run(connection, statement, (to, to))
