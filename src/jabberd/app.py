@@ -43,6 +43,7 @@ from jabberd.storage.open import open_stores
 from jabberd.xmpp.jid import JID
 
 _log: Final = structlog.get_logger("jabberd")
+_SWITCH_SECONDS: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +255,14 @@ async def serve(config: Config, *, ready: Callable[[Report], None]) -> bool:
 def _calm_collector() -> None:
     """Have garbage collection look less often, and never at what stays until the end.
 
+    And have threads hand over the interpreter sooner than after 5 ms: every statement of the
+    database's writer lets go of it, and wants it back.
+
     Stanzas make no cycles, but a full collection over many sessions would delay them by tens of
     milliseconds. Only where the process is ours, never in an embedding program.
     """
     gc.collect()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 

@@ -118,6 +118,7 @@ async def test_the_commands_of_the_spine_can_be_described_without_a_server() -> 
     registry = CommandRegistry(all_commands())
     assert [" ".join(command.path) for command in registry.all()] == [
         "reload",
+        "restart",
         "sessions",
         "stop",
         "trace",

@@ -211,7 +211,7 @@ class SessionCommands:
         *,
         limit: Annotated[int, Doc("at most so many")] = 1000,
     ) -> Table:
-        """List who is connected."""
+        """List who is connected, and whose client is away and may come back."""
         sessions = self._sessions()
         found: Sequence[Session]
         if account is None:
@@ -219,12 +219,13 @@ class SessionCommands:
         else:
             found = sessions.of(parse_account(account).text)
         return Table(
-            ("session", "since", "address", "tls", "login", "presence"),
+            ("session", "since", "address", "client", "tls", "login", "presence"),
             [
                 (
                     printable(session.jid.text),
                     _when(session.facts.since),
                     session.facts.address,
+                    "connected" if session.connected else "away",
                     session.facts.tls or "none",
                     session.facts.mechanism,
                     f"priority {session.priority}" if session.presence else "unavailable",
