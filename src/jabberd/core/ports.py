@@ -191,6 +191,20 @@ class AccountsApi(Protocol):
         """
 
 
+class CarbonsApi(Protocol):
+    """Copies for the other clients of an account (XEP-0280)."""
+
+    def enable(self, session: Session) -> None:
+        """Send this session copies from now on; nothing happens where it gets them already."""
+
+
+class CsiApi(Protocol):
+    """Whether somebody is looking at a client (XEP-0352)."""
+
+    def set_active(self, session: Session, active: bool) -> None:
+        """Send an inactive session less, or an active one everything again."""
+
+
 class RegisterApi(Protocol):
     """In-band registration before login (XEP-0077 §3.1), for the stream that it happens on."""
 

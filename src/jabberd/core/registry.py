@@ -257,15 +257,14 @@ def show(steps: Sequence[Step], message: Message, flow: Flow) -> Awaitable[None]
     sender must not be told that it failed.
     """
     for index, step in enumerate(steps):
-        if not step.applies(message):
+        if step.wants and step.wants.isdisjoint(message.children):
             continue
         try:
             outcome = step.handle(message, flow)
+            if outcome is not None and not isinstance(outcome, VERDICTS):
+                return _show_on(outcome, step, steps[index + 1 :], message, flow)
         except Exception as error:
             _failed(step, error)
-            continue
-        if outcome is not None and not isinstance(outcome, VERDICTS):
-            return _show_on(outcome, step, steps[index + 1 :], message, flow)
     return None
 
 
