@@ -34,9 +34,7 @@ class Machine:
         self.file = folder / "jabberd.toml"
         self.file.write_text(CONFIG.format(port=self.port))
         for name in ("alice", "bob"):
-            self.jabberd.out(
-                "user", "add", f"{name}@example.com", *self.where, stdin=f"{name}\n"
-            )
+            self.jabberd.out("user", "add", f"{name}@example.com", *self.where, stdin=f"{name}\n")
         self.server = self.start()
 
     @property
