@@ -182,6 +182,7 @@ class ClientSession(SessionState):
             super().committed(turn)
             return
         if turn.failed is not None:
+            self._errors_first(turn)
             sm.discard(turn)
             sm.changed = sm.durable
             sm.told = -1
@@ -189,6 +190,14 @@ class ClientSession(SessionState):
         super().committed(turn)
         if not self._gate:
             self._ask()
+
+    def _errors_first(self, turn: Turn) -> None:
+        """Who is told that its stanzas were handled has been told by then which were refused."""
+        gate = self._gate or deque()
+        counts = [one for one in gate if one[0] is turn and isinstance(one[1], _Count)]
+        if counts:
+            self._gate = deque(one for one in gate if one not in counts)
+            self._gate.extend((None, stanza, None) for _, stanza, _ in counts)
 
     def _may_leave(self, waited: Turn | None, stanza: Stanza) -> bool:
         # A count is told also where the commit failed: the client got errors for what it covers.
