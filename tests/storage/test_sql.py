@@ -8,9 +8,10 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
@@ -23,7 +24,7 @@ from jabberd.storage.api import (
     StorageFull,
 )
 from jabberd.storage.engine import make_engine, parse_url
-from jabberd.storage.log_dialects import Row
+from jabberd.storage.log_dialects import WIDTH
 from jabberd.storage.open import open_stores
 from jabberd.storage.schema import prepare
 from jabberd.storage.sql import SqlStores
@@ -129,9 +130,9 @@ async def test_writes_that_wait_together_are_committed_together(
     stores = SqlStores(engine, begun, patience=5)
     add_log = begun.dialect.add_log
 
-    def counted(connection: Connection, rows: Sequence[Row]) -> None:
-        inserts.append(len(rows))
-        add_log(connection, rows)
+    def counted(connection: Connection, values: list[Any]) -> None:
+        inserts.append(len(values) // WIDTH)
+        add_log(connection, values)
 
     monkeypatch.setattr(begun.dialect, "add_log", counted)
     hold = Hold()

@@ -129,7 +129,8 @@ def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
 def _on_sqlite_begin(connection: Connection) -> None:
     """Take the write lock first: a lock that is upgraded later fails without waiting."""
     if connection.get_execution_options().get("isolation_level") != _AUTOCOMMIT:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE")
 
 
 def _postgresql_arguments(url: URL, patience: float) -> dict[str, Any]:

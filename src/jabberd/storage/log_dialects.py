@@ -20,10 +20,14 @@ from sqlalchemy.exc import DBAPIError
 Row = Sequence[Any]
 
 LOG_COLUMNS: Final = ("key", "owner", "peer", "flags", "doc", "at", "resource", "mark", "stanza")
-"""Of the table `log`, in the order in which rows are given to `Dialect.add_log`."""
+"""Of the table `log`, in the order in which values are given to `Dialect.add_log`."""
+
+WIDTH: Final = len(LOG_COLUMNS)
 
 VALUES: Final = "VALUES …"
 """Where `many` puts rows."""
+
+_ADD_LOG: Final = f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}"
 
 # A database is given rows of so many values in one statement: each statement lets go of the
 # interpreter's lock, and may have to wait for it.
@@ -50,8 +54,11 @@ class Dialect(Protocol):
     def rows(self, connection: Connection, statement: str, arguments: Row = ()) -> list[Row]:
         """Run a statement, and return its rows."""
 
-    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert entries."""
+    def add_log(self, connection: Connection, values: list[Any]) -> None:
+        """Insert entries, given as the values of one after the other.
+
+        In one list, because a tuple for each would call the garbage collector all the time.
+        """
 
     def add_docs(self, connection: Connection, docs: Sequence[tuple[int, list[str]]]) -> None:
         """Insert texts: a key and the words by which it is found."""
@@ -87,9 +94,9 @@ class SqliteDialect:
         found: list[Row] = driver.execute(statement, arguments).fetchall()
         return found
 
-    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def add_log(self, connection: Connection, values: list[Any]) -> None:
         """See `Dialect.add_log`."""
-        many(self, connection, f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}", rows)
+        many_values(self, connection, _ADD_LOG, values, WIDTH)
 
     def add_docs(self, connection: Connection, docs: Sequence[tuple[int, list[str]]]) -> None:
         """See `Dialect.add_docs`."""
@@ -131,8 +138,9 @@ class PostgresqlDialect:
         result = connection.exec_driver_sql(_percent(statement), tuple(arguments))
         return list(result.all())
 
-    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def add_log(self, connection: Connection, values: list[Any]) -> None:
         """See `Dialect.add_log`."""
+        rows = [values[at : at + WIDTH] for at in range(0, len(values), WIDTH)]
         types = ("int8", "int8", "int8", "int4", "int8", "float8", "text", "text", "bytea")
         statement = f"COPY log ({', '.join(LOG_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
         self._copy(connection, statement, rows, types)
@@ -171,11 +179,18 @@ class PostgresqlDialect:
 
 def many(dialect: Dialect, connection: Connection, statement: str, rows: Sequence[Row]) -> None:
     """Run a statement for rows of equal length, which take the place of `VALUES` in it."""
-    at_once = _VALUES_AT_ONCE // len(rows[0]) if rows else 1
-    for first in range(0, len(rows), at_once):
-        some = rows[first : first + at_once]
-        arguments = tuple(chain.from_iterable(some))
-        dialect.run(connection, _with_values(statement, len(some[0]), len(some)), arguments)
+    if rows:
+        many_values(dialect, connection, statement, list(chain.from_iterable(rows)), len(rows[0]))
+
+
+def many_values(
+    dialect: Dialect, connection: Connection, statement: str, values: list[Any], width: int
+) -> None:
+    """Like `many`, for the values of rows of this width, one after the other."""
+    at_once = _VALUES_AT_ONCE // width * width
+    for first in range(0, len(values), at_once):
+        some = tuple(values[first : first + at_once])
+        dialect.run(connection, _with_values(statement, width, len(some) // width), some)
 
 
 @lru_cache(maxsize=1024)

@@ -23,6 +23,7 @@ from jabberd.storage.log_api import (
     key_at,
 )
 from jabberd.storage.log_dialects import Dialect, Row
+from jabberd.storage.log_index import read_recent
 from jabberd.storage.log_write import Shared, number_of
 from jabberd.storage.words import words_asked
 
@@ -383,7 +384,7 @@ class LogReader:
         """Keys that may be among these, of entries that are not in the index."""
         return [
             key
-            for key, peer, visible in list(self._shared.recent.get(which.owner, ()))
+            for key, peer, visible in read_recent(self._shared.recent.get(which.owner, []))
             if which.after < key < which.before
             and (not which.peer or peer == which.peer)
             and visible >= which.visible

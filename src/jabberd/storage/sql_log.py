@@ -30,7 +30,7 @@ from jabberd.storage.log_api import (
     key_at,
 )
 from jabberd.storage.log_dialects import Dialect, dialect_of
-from jabberd.storage.log_index import GONE, catch_up
+from jabberd.storage.log_index import catch_up, read_recent
 from jabberd.storage.log_read import LogReader
 from jabberd.storage.log_write import Commit, LogWriter, Shared
 from jabberd.storage.worker import Database
@@ -279,8 +279,8 @@ class SqlLog:
         erased = self._shared.erased
         recent = [
             owner
-            for owner, rows in list(self._shared.recent.items())
-            if any(row[2] != GONE and row[0] > erased.get(owner, 0) for row in list(rows))
+            for owner, values in list(self._shared.recent.items())
+            if any(key > erased.get(owner, 0) for key, _, _ in read_recent(values))
         ]
         rows = self._dialect.rows(
             connection,
