@@ -19,6 +19,7 @@ from jabberd.storage import limits
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import KEY_BITS, Flag, Unit
 from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, Row, many
+from jabberd.storage.log_docs import DocIndex
 from jabberd.storage.log_index import LogIndex, read_recent
 from jabberd.storage.words import words_of
 
@@ -91,13 +92,15 @@ class LogWriter:
     Args:
         dialect: how to speak to it.
         shared: what readers see.
+        texts: all texts up to this key are in the full-text index.
     """
 
-    def __init__(self, dialect: Dialect, shared: Shared) -> None:
+    def __init__(self, dialect: Dialect, shared: Shared, texts: int) -> None:
         self._dialect = dialect
         self._shared = shared
         own = dialect.own_index
         self._index = LogIndex(dialect, shared.recent, shared.last) if own else None
+        self._docs = DocIndex(dialect, texts) if own else None
         # Names of accounts and peers that may be nobody's any more.
         self._leaving: set[int] = set()
         # Of the transaction that is running.
@@ -113,6 +116,8 @@ class LogWriter:
             self._show()
         if self._index is not None:
             self._index.ended(committed=committed)
+        if self._docs is not None:
+            self._docs.ended(committed=committed)
         self._names.clear()
         self._erased.clear()
         self._looked_at.clear()
@@ -133,6 +138,8 @@ class LogWriter:
             self._raise(connection, "late", late)
         if self._index is not None:
             self._index.keep_up(connection)
+        if self._docs is not None:
+            self._docs.keep_up(connection)
         if len(self._leaving) >= _LEAVING:
             self._drop_names(connection)
         return [None] * len(commits)
@@ -141,6 +148,8 @@ class LogWriter:
         """Leave nothing to do for the next process."""
         if self._index is not None:
             self._index.finish(connection)
+        if self._docs is not None:
+            self._docs.finish(connection)
         self._raise(connection, "floor", self._shared.last)
         self._drop_names(connection)
 
@@ -269,6 +278,8 @@ class LogWriter:
             if doc.key in people
         ]
         self._dialect.add_docs(connection, docs)
+        if self._docs is not None:
+            self._docs.add(connection, [key for key, _ in docs])
         if apart > max(self._shared.apart, self._apart):
             self._apart = apart
             self._raise(connection, "apart", apart)
