@@ -203,6 +203,25 @@ async def test_sqlite_is_durable_by_default(tmp_path: Path) -> None:
         assert await stores.database.write(ask, "synchronous") == 2
 
 
+async def test_durability_may_be_given_up(sql_url: str) -> None:
+    def ask(connection: Connection, question: str) -> object:
+        return connection.exec_driver_sql(question).scalar()
+
+    question, power, process = {
+        "sqlite": ("PRAGMA synchronous", 2, 1),
+        "postgresql": ("SHOW synchronous_commit", "on", "off"),
+    }[sql_url.partition(":")[0]]
+    with_options = "options=-c%20synchronous_commit%3Don%20-c%20geqo%3Doff"
+    url = sql_url if sql_url.startswith("sqlite") else f"{sql_url}&{with_options}"
+    for durability, expected in (("power", power), ("process", process)):
+        stores = await open_stores(url, durability=durability)  # type: ignore[arg-type]
+        assert isinstance(stores, SqlStores)
+        assert await stores.database.write(ask, question) == expected
+        if url.startswith("postgresql"):
+            assert await stores.database.write(ask, "SHOW geqo") == "off"
+        await stores.close()
+
+
 async def test_disk_full_and_room_again(tmp_path: Path) -> None:
     def bound(connection: Connection, pages: int) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}").all()
