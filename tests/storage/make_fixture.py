@@ -24,8 +24,8 @@ async def write(path: Path) -> None:
     await stores.accounts.create(replace(JULIETS, owner=NURSE, keys=(), disabled="retired"))
     await stores.keyvalue.put(JULIET, "vcard", "", b"<vCard/>\x00")
     await stores.roster.change(JULIET, FULL_ITEM.contact, becomes(FULL_ITEM))
-    await stores.roster.change(JULIET, NURSE, becomes, commit(replace(FULL_ITEM, contact=NURSE)))
-    await stores.roster.change(JULIET, NURSE, becomes, commit(None))
+    await stores.roster.change(JULIET, NURSE, becomes(replace(FULL_ITEM, contact=NURSE)))
+    await stores.roster.change(JULIET, NURSE, becomes(None))
     for number, at in ((1, 1.5), (2, 2.5)):
         key = stores.log.next_key(at)
         flags = int(Flag.VISIBLE | Flag.AWAITING)

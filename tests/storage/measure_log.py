@@ -15,6 +15,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -98,6 +99,10 @@ def cpu(others: str | None) -> float:
     return total
 
 
+def _waited(waits: list[float], since: float, _done: object) -> None:
+    waits.append(time.perf_counter() - since)
+
+
 async def commit(load: Load, rows: int, total: int, others: str | None) -> str:
     """Commit units, a few of them in flight."""
     units = [load.unit(rows) for _ in range(total // rows)]
@@ -111,7 +116,7 @@ async def commit(load: Load, rows: int, total: int, others: str | None) -> str:
         since = time.perf_counter()
         done = load.log.commit(unit)
         if done is not None:
-            done.add_done_callback(lambda _, t=since: waits.append(time.perf_counter() - t))
+            done.add_done_callback(partial(_waited, waits, since))
             flying.add(done)
     if flying:
         await asyncio.wait(flying)
@@ -184,7 +189,7 @@ async def questions(load: Load, others: str | None) -> None:
         "one frequent word, counted": ArchiveQuery(text=often, backwards=True, count=True),
         "no such word": ArchiveQuery(text="nothing", backwards=True),
     }.items():
-        await ask(name, lambda query=query: log.page(BIG, query), others)
+        await ask(name, partial(log.page, BIG, query), others)
     await ask("waiting", lambda: log.waiting(BIG), others)
     await ask(
         "find, not there", lambda: log.find(BIG, "contact0@example.net", "x", sent=False), others

@@ -72,7 +72,7 @@ def facts(engine: Engine) -> list[tuple[object, ...]]:
 
 def in_metadata(name: str | None, kind: str, _parents: object) -> bool:
     """Whether SQLAlchemy knows of it; `facts` compares the rest."""
-    return not (name or "").startswith(("log_docs", "log_by_owner", "log_by_peer"))
+    return not (name or "").startswith(("log_docs", "log_texts", "log_by_owner", "log_by_peer"))
 
 
 def next_schema(tmp_path: Path, revision: str = NEXT) -> Schema:

@@ -8,9 +8,10 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
@@ -23,7 +24,7 @@ from jabberd.storage.api import (
     StorageFull,
 )
 from jabberd.storage.engine import make_engine, parse_url
-from jabberd.storage.log_dialects import Row
+from jabberd.storage.log_dialects import WIDTH
 from jabberd.storage.open import open_stores
 from jabberd.storage.schema import prepare
 from jabberd.storage.sql import SqlStores
@@ -129,9 +130,9 @@ async def test_writes_that_wait_together_are_committed_together(
     stores = SqlStores(engine, begun, patience=5)
     add_log = begun.dialect.add_log
 
-    def counted(connection: Connection, rows: Sequence[Row]) -> None:
-        inserts.append(len(rows))
-        add_log(connection, rows)
+    def counted(connection: Connection, values: list[Any]) -> None:
+        inserts.append(len(values) // WIDTH)
+        add_log(connection, values)
 
     monkeypatch.setattr(begun.dialect, "add_log", counted)
     hold = Hold()
@@ -200,6 +201,25 @@ async def test_sqlite_is_durable_by_default(tmp_path: Path) -> None:
     async with opened(f"sqlite:///{tmp_path}/a.sqlite") as stores:
         assert await stores.database.write(ask, "journal_mode") == "wal"
         assert await stores.database.write(ask, "synchronous") == 2
+
+
+async def test_durability_may_be_given_up(sql_url: str) -> None:
+    def ask(connection: Connection, question: str) -> object:
+        return connection.exec_driver_sql(question).scalar()
+
+    question, power, process = {
+        "sqlite": ("PRAGMA synchronous", 2, 1),
+        "postgresql": ("SHOW synchronous_commit", "on", "off"),
+    }[sql_url.partition(":")[0]]
+    with_options = "options=-c%20synchronous_commit%3Don%20-c%20geqo%3Doff"
+    url = sql_url if sql_url.startswith("sqlite") else f"{sql_url}&{with_options}"
+    for durability, expected in (("power", power), ("process", process)):
+        stores = await open_stores(url, durability=durability)  # type: ignore[arg-type]
+        assert isinstance(stores, SqlStores)
+        assert await stores.database.write(ask, question) == expected
+        if url.startswith("postgresql"):
+            assert await stores.database.write(ask, "SHOW geqo") == "off"
+        await stores.close()
 
 
 async def test_disk_full_and_room_again(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -14,10 +14,15 @@ from sqlalchemy.pool import NullPool
 
 from jabberd.storage.api import StorageBusy, StorageError, StorageFull
 
+Durability: TypeAlias = Literal["power", "process"]
+
 FILE = "jabberd.sqlite"
 """The name of the database in the data folder."""
 
 _AUTOCOMMIT = "AUTOCOMMIT"
+# A commit that finds so many pages in the write-ahead log moves them into the database: with more
+# it takes longer (at four times as many, three times as long), with fewer it is done more often.
+_CHECKPOINT_PAGES = 1000
 # After a checkpoint the write-ahead log is cut to this size, bytes.
 _LOG_KEPT = 64 * 1024 * 1024
 _CONNECT_SECONDS = 5
@@ -59,12 +64,13 @@ def parse_url(url: str, data: Path | None) -> URL:
     return parsed.set(drivername="postgresql+psycopg")
 
 
-def make_engine(url: URL, *, patience: float) -> Engine:
+def make_engine(url: URL, *, patience: float, durability: Durability = "power") -> Engine:
     """Make an engine whose every wait has a deadline; it keeps no connections of its own.
 
     Args:
         url: from `parse_url`.
         patience: how long to wait for a lock, seconds.
+        durability: what a commit survives; see `open.open_stores`.
 
     Raises:
         StorageError: the driver is not installed.
@@ -76,7 +82,7 @@ def make_engine(url: URL, *, patience: float) -> Engine:
             hide_parameters=True,
             connect_args={"timeout": patience, "check_same_thread": False},
         )
-        event.listen(engine, "connect", partial(_on_sqlite_connect, patience))
+        event.listen(engine, "connect", partial(_on_sqlite_connect, patience, durability))
         event.listen(engine, "begin", _on_sqlite_begin)
         return engine
     try:
@@ -84,7 +90,7 @@ def make_engine(url: URL, *, patience: float) -> Engine:
             url,
             poolclass=NullPool,
             hide_parameters=True,
-            connect_args=_postgresql_arguments(url, patience),
+            connect_args=_postgresql_arguments(url, patience, durability),
         )
     except ImportError as error:
         raise StorageError(
@@ -92,13 +98,16 @@ def make_engine(url: URL, *, patience: float) -> Engine:
         ) from error
 
 
-def _on_sqlite_connect(patience: float, connection: Any, _record: object) -> None:
+def _on_sqlite_connect(
+    patience: float, durability: Durability, connection: Any, _record: object
+) -> None:
     """Take over transactions from the driver, and make them durable when they return."""
     connection.isolation_level = None
     try:
         _use_wal(connection, time.monotonic() + patience)
         for pragma in (
-            "synchronous = FULL",
+            f"synchronous = {'FULL' if durability == 'power' else 'NORMAL'}",
+            f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
             f"journal_size_limit = {_LOG_KEPT}",
             "temp_store = MEMORY",
             "trusted_schema = OFF",
@@ -129,10 +138,11 @@ def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
 def _on_sqlite_begin(connection: Connection) -> None:
     """Take the write lock first: a lock that is upgraded later fails without waiting."""
     if connection.get_execution_options().get("isolation_level") != _AUTOCOMMIT:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE")
 
 
-def _postgresql_arguments(url: URL, patience: float) -> dict[str, Any]:
+def _postgresql_arguments(url: URL, patience: float, durability: Durability) -> dict[str, Any]:
     """Deadlines for connecting, statements, locks and a network that went away.
 
     What the URL says itself wins over these.
@@ -148,7 +158,11 @@ def _postgresql_arguments(url: URL, patience: float) -> dict[str, Any]:
         "options": f"-c lock_timeout={milliseconds} -c statement_timeout={4 * milliseconds}"
         f" -c idle_in_transaction_session_timeout={8 * milliseconds}",
     }
-    return {name: value for name, value in arguments.items() if name not in url.query}
+    chosen = {name: value for name, value in arguments.items() if name not in url.query}
+    if durability == "process":
+        options = url.query.get("options", arguments["options"])
+        chosen["options"] = f"{options} -c synchronous_commit=off"
+    return chosen
 
 
 def for_reading(engine: Engine) -> Connection:

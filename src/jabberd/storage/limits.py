@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from jabberd.storage.api import RosterItem, StorageError
-from jabberd.storage.log_api import KEY_BITS, Unit, key_at
+from jabberd.storage.log_api import KEY_BITS, Unit
 
 INTEGER_MAX = 2**63 - 1
 """The largest integer that both SQLite and PostgreSQL hold."""
@@ -50,18 +50,17 @@ def check_unit(unit: Unit) -> int:
     Raises:
         StorageError: a text cannot be stored, or a key is smaller than its entry's time allows.
     """
-    entries = unit.entries
-    texts = [text for entry in entries for text in entry[1:4]]
-    texts += [entry.unique for entry in entries]
-    check_text("".join(texts))
-    check_text(*[saved.owner for saved in unit.sessions.values()])
+    texts: list[str] = []
     most = 0
-    for entry in entries:
-        late = (entry.key >> KEY_BITS) - (key_at(entry.at) >> KEY_BITS)
-        if late:
-            if late < 0:
-                raise StorageError("the key of an entry is not of its time")
-            most = max(most, late)
+    for key, _, _, resource, at, _, unique, _, _ in unit.entries:
+        # Owners and peers are looked at when their names are new.
+        texts += (resource, unique)
+        late = (key >> KEY_BITS) - (int(at * 1000) if at > 0 else 0)
+        if late > most:
+            most = late
+        elif late < 0:
+            raise StorageError("the key of an entry is not of its time")
+    check_text("".join(texts), *[saved.owner for saved in unit.sessions.values()])
     return most
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, Protocol
@@ -18,16 +19,40 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 Row = Sequence[Any]
+Doc = tuple[int, Sequence[str]]
 
 LOG_COLUMNS: Final = ("key", "owner", "peer", "flags", "doc", "at", "resource", "mark", "stanza")
-"""Of the table `log`, in the order in which rows are given to `Dialect.add_log`."""
+"""Of the table `log`, in the order in which values are given to `Dialect.add_log`."""
+
+WIDTH: Final = len(LOG_COLUMNS)
 
 VALUES: Final = "VALUES …"
 """Where `many` puts rows."""
 
+_ADD_LOG: Final = f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}"
+
 # A database is given rows of so many values in one statement: each statement lets go of the
 # interpreter's lock, and may have to wait for it.
 _VALUES_AT_ONCE: Final = 576
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which texts are wanted.
+
+    Attributes:
+        words: they have all of these.
+        after: keys behind this one.
+        before: keys before this one.
+        backwards: greatest keys first.
+        limit: so many at most.
+    """
+
+    words: Sequence[str]
+    after: int
+    before: int
+    backwards: bool
+    limit: int
 
 
 class Dialect(Protocol):
@@ -50,17 +75,20 @@ class Dialect(Protocol):
     def rows(self, connection: Connection, statement: str, arguments: Row = ()) -> list[Row]:
         """Run a statement, and return its rows."""
 
-    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert entries."""
+    def add_log(self, connection: Connection, values: list[Any]) -> None:
+        """Insert entries, given as the values of one after the other.
 
-    def add_docs(self, connection: Connection, docs: Sequence[tuple[int, list[str]]]) -> None:
-        """Insert texts: a key and the words by which it is found."""
+        In one list, because a tuple for each would call the garbage collector all the time.
+        """
+
+    def add_docs(self, connection: Connection, docs: Sequence[Doc]) -> None:
+        """Insert texts, each with the words by which it is found."""
 
     def remove_docs(self, connection: Connection, keys: Sequence[int]) -> None:
         """Delete texts."""
 
-    def docs(self, words: Sequence[str]) -> tuple[str, str, object]:
-        """How to find texts: the column of their key, FROM and WHERE, and its one argument."""
+    def find_docs(self, connection: Connection, which: Search) -> list[int]:
+        """Keys of the first texts with all of these words, in the order that was asked for."""
 
 
 class SqliteDialect:
@@ -87,26 +115,50 @@ class SqliteDialect:
         found: list[Row] = driver.execute(statement, arguments).fetchall()
         return found
 
-    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def add_log(self, connection: Connection, values: list[Any]) -> None:
         """See `Dialect.add_log`."""
-        many(self, connection, f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}", rows)
+        many_values(self, connection, _ADD_LOG, values, WIDTH)
 
-    def add_docs(self, connection: Connection, docs: Sequence[tuple[int, list[str]]]) -> None:
-        """See `Dialect.add_docs`."""
-        rows = [(key, " ".join(words)) for key, words in docs]
-        many(self, connection, f"INSERT INTO log_docs (rowid, words) {VALUES}", rows)
+    def add_docs(self, connection: Connection, docs: Sequence[Doc]) -> None:
+        """See `Dialect.add_docs`; they are found from now on, but slowly until `index_docs`."""
+        rows = [(key, f" {' '.join(words)} ") for key, words in docs]
+        many(self, connection, f"INSERT INTO log_texts (key, words) {VALUES}", rows)
 
     def remove_docs(self, connection: Connection, keys: Sequence[int]) -> None:
         """See `Dialect.remove_docs`."""
-        statement = f"DELETE FROM log_docs WHERE rowid IN (SELECT value FROM {self.each})"
-        self.run(connection, statement, (self.numbers(keys),))
+        given = (self.numbers(keys),)
+        where = f"WHERE key IN (SELECT value FROM {self.each})"
+        self.run(
+            connection,
+            "INSERT INTO log_docs (log_docs, rowid, words) SELECT 'delete', key, words"
+            f" FROM log_texts {where} AND key <= (SELECT texts FROM log_state)",
+            given,
+        )
+        self.run(connection, f"DELETE FROM log_texts {where}", given)
 
-    @staticmethod
-    def docs(words: Sequence[str]) -> tuple[str, str, object]:
-        """See `Dialect.docs`."""
+    def find_docs(self, connection: Connection, which: Search) -> list[int]:
+        """See `Dialect.find_docs`."""
         # No word has a quotation mark in it (see `words`), and in quotes nothing is an operator.
-        asked = " AND ".join([f'"{word}"' for word in words])
-        return "rowid", "log_docs WHERE log_docs MATCH ?", asked
+        asked = " AND ".join([f'"{word}"' for word in which.words])
+        has_all = " AND instr(words, ?)" * len(which.words)
+        order = f"ORDER BY key {'DESC' if which.backwards else 'ASC'} LIMIT ?"
+        within = (which.after, which.before)
+        rows = self.rows(
+            connection,
+            "SELECT key FROM (SELECT key FROM (SELECT rowid AS key FROM log_docs"
+            f" WHERE log_docs MATCH ? AND rowid > ? AND rowid < ? {order}) UNION ALL"
+            " SELECT key FROM log_texts WHERE key > (SELECT texts FROM log_state)"
+            f" AND key > ? AND key < ?{has_all}) {order}",
+            (
+                asked,
+                *within,
+                which.limit,
+                *within,
+                *[f" {word} " for word in which.words],
+                which.limit,
+            ),
+        )
+        return [row[0] for row in rows]
 
 
 class PostgresqlDialect:
@@ -131,14 +183,16 @@ class PostgresqlDialect:
         result = connection.exec_driver_sql(_percent(statement), tuple(arguments))
         return list(result.all())
 
-    def add_log(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def add_log(self, connection: Connection, values: list[Any]) -> None:
         """See `Dialect.add_log`."""
+        rows = [values[at : at + WIDTH] for at in range(0, len(values), WIDTH)]
         types = ("int8", "int8", "int8", "int4", "int8", "float8", "text", "text", "bytea")
         statement = f"COPY log ({', '.join(LOG_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
         self._copy(connection, statement, rows, types)
 
-    def add_docs(self, connection: Connection, docs: Sequence[tuple[int, list[str]]]) -> None:
+    def add_docs(self, connection: Connection, docs: Sequence[Doc]) -> None:
         """See `Dialect.add_docs`."""
+        # No word has a quotation mark in it (see `words`).
         rows = [(key, " ".join([f"'{word}'" for word in words])) for key, words in docs]
         self._copy(connection, "COPY log_docs (key, words) FROM STDIN", rows, None)
 
@@ -147,11 +201,16 @@ class PostgresqlDialect:
         statement = f"DELETE FROM log_docs WHERE key IN (SELECT value FROM {self.each})"
         self.run(connection, statement, (self.numbers(keys),))
 
-    @staticmethod
-    def docs(words: Sequence[str]) -> tuple[str, str, object]:
-        """See `Dialect.docs`."""
-        asked = " & ".join([f"'{word}'" for word in words])
-        return "key", "log_docs WHERE words @@ ?::tsquery", asked
+    def find_docs(self, connection: Connection, which: Search) -> list[int]:
+        """See `Dialect.find_docs`."""
+        asked = " & ".join([f"'{word}'" for word in which.words])
+        rows = self.rows(
+            connection,
+            "SELECT key FROM log_docs WHERE words @@ ?::tsquery AND key > ? AND key < ?"
+            f" ORDER BY key {'DESC' if which.backwards else 'ASC'} LIMIT ?",
+            (asked, which.after, which.before, which.limit),
+        )
+        return [row[0] for row in rows]
 
     @staticmethod
     def _copy(
@@ -171,11 +230,18 @@ class PostgresqlDialect:
 
 def many(dialect: Dialect, connection: Connection, statement: str, rows: Sequence[Row]) -> None:
     """Run a statement for rows of equal length, which take the place of `VALUES` in it."""
-    at_once = _VALUES_AT_ONCE // len(rows[0]) if rows else 1
-    for first in range(0, len(rows), at_once):
-        some = rows[first : first + at_once]
-        arguments = tuple(chain.from_iterable(some))
-        dialect.run(connection, _with_values(statement, len(some[0]), len(some)), arguments)
+    if rows:
+        many_values(dialect, connection, statement, list(chain.from_iterable(rows)), len(rows[0]))
+
+
+def many_values(
+    dialect: Dialect, connection: Connection, statement: str, values: list[Any], width: int
+) -> None:
+    """Like `many`, for the values of rows of this width, one after the other."""
+    at_once = _VALUES_AT_ONCE // width * width
+    for first in range(0, len(values), at_once):
+        some = tuple(values[first : first + at_once])
+        dialect.run(connection, _with_values(statement, width, len(some) // width), some)
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,7 @@
 SQLite writes whole pages, and every account's place in an index is a page of its own. An index
 that is kept by every commit costs three times what the entries cost. So entries go into
 `log_by_owner` and `log_by_peer` later, many of one account together. Until then their keys are in
-memory (`Recent`), where readers look as well, and `log_state.indexed` says from where on a new
+memory (`read_recent`), where readers look as well, and `log_state.indexed` says from where on a new
 process has to look for them.
 """
 
@@ -12,19 +12,15 @@ process has to look for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import Final, TypeAlias
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from jabberd.storage.log_api import Flag
-from jabberd.storage.log_dialects import VALUES, Dialect, Row, many
+from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, many
 
-Recent: TypeAlias = tuple[int, int, int]
-"""An entry that is not in the index: key, peer, and 1 (visible), 0 (not), or `GONE`."""
-
-GONE: Final = -1
-"""The entry was deleted; it keeps its place, for the first one of an account tells how old."""
+# In the place of an entry that was deleted: the first one of an account tells how old it is.
+_GONE: Final = -1
 
 _MOST: Final = 20_000
 """So many entries may be missing in the index."""
@@ -45,31 +41,31 @@ class LogIndex:
 
     Args:
         dialect: how to speak to the database.
-        recent: what is missing, by owner, those that miss for longest first; for readers, and
-            changed only after a commit.
+        recent: what is missing, by owner, those that miss for longest first; changed only after a
+            commit. Of each entry two numbers, for `read_recent`: its key, and its peer and flag.
         last: the greatest key in the log.
     """
 
-    def __init__(self, dialect: Dialect, recent: dict[int, list[Recent]], last: int) -> None:
+    def __init__(self, dialect: Dialect, recent: dict[int, list[int]], last: int) -> None:
         self._dialect = dialect
         self._recent = recent
         self._count = 0
-        self._last = last
+        self._last = self._newest = last
         self._full: set[int] = set()
         # Of the transaction that is running.
-        self._new: list[Row] = []
+        self._new: list[int] = []
         self._added: list[int] = []
         self._gone: dict[int, set[int]] = {}
 
-    def add(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Entries were inserted, as `LOG_COLUMNS`."""
-        last = self._new[-1][0] if self._new else self._last
-        for row in rows:
-            if row[0] > last:
-                last = row[0]
-                self._new.append(row)
+    def add(self, connection: Connection, values: list[Any]) -> None:
+        """Entries were inserted: values as of `LOG_COLUMNS`."""
+        columns = (values[column::WIDTH] for column in range(4))
+        for key, owner, peer, flags in zip(*columns, strict=True):
+            if key > self._newest:
+                self._newest = key
+                self._new += (owner, key, peer << 1 | flags & _VISIBLE)
             else:  # a unit that was overtaken; where a new process looks, all keys are greater
-                self._insert(connection, [(row[1], row[0], row[2], row[3] & _VISIBLE)])
+                self._insert(connection, [(owner, key, peer, flags & _VISIBLE)])
 
     def removed(self, connection: Connection, rows: Iterable[tuple[int, int, int]]) -> None:
         """Entries were deleted: key, owner, peer."""
@@ -84,13 +80,13 @@ class LogIndex:
         """Add what is due."""
         if self._full:
             self._move(connection, list(self._full))
-        left = self._count - sum([len(self._recent[owner]) for owner in self._added])
+        left = self._count - sum([len(self._recent[owner]) // 2 for owner in self._added])
         while left > _MOST:
             owners, count = [], 0
-            for owner, rows in self._recent.items():
+            for owner, values in self._recent.items():
                 if owner not in self._added:
                     owners.append(owner)
-                    count += len(rows)
+                    count += len(values) // 2
                     if count >= _STEP:
                         break
             self._move(connection, owners)
@@ -103,34 +99,43 @@ class LogIndex:
     def ended(self, *, committed: bool) -> None:
         """The transaction has ended."""
         if committed:
-            for owner in self._added:
-                self._count -= len(self._recent.pop(owner))
-                self._full.discard(owner)
-            for row in self._new:
-                rows = self._recent.setdefault(row[1], [])
-                rows.append((row[0], row[2], row[3] & _VISIBLE))
-                if len(rows) >= _OF_ONE:
-                    self._full.add(row[1])
-            self._count += len(self._new)
-            if self._new:
-                self._last = self._new[-1][0]
-            for owner, keys in self._gone.items():
-                if owner in self._recent:
-                    self._recent[owner] = [
-                        (row[0], row[1], GONE) if row[0] in keys else row
-                        for row in self._recent[owner]
-                    ]
+            self._show()
+        self._newest = self._last
         self._new.clear()
         self._added.clear()
         self._gone.clear()
 
     def named(self) -> set[int]:
         """Owners and peers of entries that are not in the index."""
-        names = set(self._recent)
-        for rows in list(self._recent.values()):
-            names.update([row[1] for row in rows])
-        names.update(chain.from_iterable([row[1:3] for row in self._new]))
+        names = {*self._recent, *self._new[::3], *[code >> 1 for code in self._new[2::3]]}
+        for values in self._recent.values():
+            names.update([code >> 1 for code in values[1::2]])
         return names
+
+    def _show(self) -> None:
+        recent = self._recent
+        for owner in self._added:
+            self._count -= len(recent.pop(owner)) // 2
+            self._full.discard(owner)
+        values = iter(self._new)
+        for owner, key, code in zip(values, values, values, strict=True):
+            if owner in recent:
+                recent[owner] += (key, code)
+            else:
+                recent[owner] = [key, code]
+        for owner in set(self._new[::3]):
+            if len(recent[owner]) >= 2 * _OF_ONE:
+                self._full.add(owner)
+        self._count += len(self._new) // 3
+        self._last = self._newest
+        for owner, keys in self._gone.items():
+            if owner in recent:
+                codes = iter(recent[owner])
+                recent[owner] = [
+                    value
+                    for key, code in zip(codes, codes, strict=True)
+                    for value in (key, _GONE if key in keys else code)
+                ]
 
     def _move(self, connection: Connection, owners: Sequence[int]) -> None:
         rows = []
@@ -138,8 +143,8 @@ class LogIndex:
             gone = self._gone.get(owner, ())
             rows += [
                 (owner, key, peer, visible)
-                for key, peer, visible in self._recent[owner]
-                if visible != GONE and key not in gone
+                for key, peer, visible in read_recent(self._recent[owner])
+                if key not in gone
             ]
         self._added += owners
         self._insert(connection, rows)
@@ -155,10 +160,17 @@ class LogIndex:
     def _raise(self, connection: Connection) -> None:
         """Note from where on entries are missing."""
         added = set(self._added)
-        oldest = next((rows[0][0] for owner, rows in self._recent.items() if owner not in added), 0)
-        if not oldest:
-            oldest = self._new[0][0] if self._new else self._last + 1
+        left = (values[0] for owner, values in self._recent.items() if owner not in added)
+        oldest = next(left, self._new[1] if self._new else self._last + 1)
         raise_indexed(self._dialect, connection, oldest - 1)
+
+
+def read_recent(values: list[int]) -> list[tuple[int, int, int]]:
+    """Entries that are not in the index: key, peer, and 1 where it is visible; in any thread."""
+    both = iter(list(values))
+    return [
+        (key, code >> 1, code & 1) for key, code in zip(both, both, strict=True) if code != _GONE
+    ]
 
 
 def catch_up(dialect: Dialect, connection: Connection, indexed: int) -> None:

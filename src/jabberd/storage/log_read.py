@@ -22,7 +22,8 @@ from jabberd.storage.log_api import (
     Flag,
     key_at,
 )
-from jabberd.storage.log_dialects import Dialect, Row
+from jabberd.storage.log_dialects import Dialect, Row, Search
+from jabberd.storage.log_index import read_recent
 from jabberd.storage.log_write import Shared, number_of
 from jabberd.storage.words import words_asked
 
@@ -292,18 +293,13 @@ class LogReader:
         """
         backwards = query.backwards
         people = [f"@{number}" for number in {which.owner, which.peer} if number]
-        key, source, text = self._dialect.docs([*people, *words])
         apart = (max(self._shared.apart, _LEAST) + 1) << KEY_BITS
         low, high = max(0, which.after - apart), min(limits.INTEGER_MAX, which.before + apart)
-        statement = (
-            f"SELECT {key} FROM {source} AND {key} > ? AND {key} < ?"
-            f" ORDER BY {key} {'DESC' if backwards else ''} LIMIT ?"
-        )
         some, most = _DOCS
         found: list[Row] = []
         while True:
-            rows = self._dialect.rows(connection, statement, (text, low, high, some))
-            docs = [row[0] for row in rows]
+            search = Search([*people, *words], low, high, backwards, some)
+            docs = self._dialect.find_docs(connection, search)
             found += self._of_docs(connection, which, query, docs, columns)
             if len(docs) < some:
                 break
@@ -383,7 +379,7 @@ class LogReader:
         """Keys that may be among these, of entries that are not in the index."""
         return [
             key
-            for key, peer, visible in list(self._shared.recent.get(which.owner, ()))
+            for key, peer, visible in read_recent(self._shared.recent.get(which.owner, []))
             if which.after < key < which.before
             and (not which.peer or peer == which.peer)
             and visible >= which.visible

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from jabberd.storage import limits
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import KEY_BITS, Flag, Unit
-from jabberd.storage.log_dialects import VALUES, Dialect, Row, many
-from jabberd.storage.log_index import GONE, LogIndex, Recent
+from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, Row, many
+from jabberd.storage.log_docs import DocIndex
+from jabberd.storage.log_index import LogIndex, read_recent
 from jabberd.storage.words import words_of
 
 _NAMES: Final = 50_000
@@ -50,7 +51,7 @@ class Shared:
 
     Attributes:
         names: numbers of names, as many as are known by heart.
-        recent: entries that are not in the index yet, by number of the owner.
+        recent: entries that are not in the index yet, by number of the owner: see `read_recent`.
         erased: archives that are being erased: number of the owner and the last key that goes.
         late: by how many milliseconds a key's time was ever ahead of its entry's: the clock had
             stepped back.
@@ -59,7 +60,7 @@ class Shared:
     """
 
     names: dict[str, int] = field(default_factory=dict)
-    recent: dict[int, list[Recent]] = field(default_factory=dict)
+    recent: dict[int, list[int]] = field(default_factory=dict)
     erased: dict[int, int] = field(default_factory=dict)
     late: int = 0
     apart: int = 0
@@ -85,13 +86,15 @@ class LogWriter:
     Args:
         dialect: how to speak to it.
         shared: what readers see.
+        texts: all texts up to this key are in the full-text index.
     """
 
-    def __init__(self, dialect: Dialect, shared: Shared) -> None:
+    def __init__(self, dialect: Dialect, shared: Shared, texts: int) -> None:
         self._dialect = dialect
         self._shared = shared
         own = dialect.own_index
         self._index = LogIndex(dialect, shared.recent, shared.last) if own else None
+        self._docs = DocIndex(dialect, texts) if own else None
         # Names of accounts and peers that may be nobody's any more.
         self._leaving: set[int] = set()
         # Of the transaction that is running.
@@ -107,6 +110,8 @@ class LogWriter:
             self._show()
         if self._index is not None:
             self._index.ended(committed=committed)
+        if self._docs is not None:
+            self._docs.ended(committed=committed)
         self._names.clear()
         self._erased.clear()
         self._looked_at.clear()
@@ -127,6 +132,8 @@ class LogWriter:
             self._raise(connection, "late", late)
         if self._index is not None:
             self._index.keep_up(connection)
+        if self._docs is not None:
+            self._docs.keep_up(connection)
         if len(self._leaving) >= _LEAVING:
             self._drop_names(connection)
         return [None] * len(commits)
@@ -135,6 +142,8 @@ class LogWriter:
         """Leave nothing to do for the next process."""
         if self._index is not None:
             self._index.finish(connection)
+        if self._docs is not None:
+            self._docs.finish(connection)
         self._raise(connection, "floor", self._shared.last)
         self._drop_names(connection)
 
@@ -198,11 +207,8 @@ class LogWriter:
         statement = f"SELECT key FROM {of_owner} WHERE owner = ? AND key <= ? ORDER BY key LIMIT ?"
         keys = [row[0] for row in self._dialect.rows(connection, statement, (owner, upto, limit))]
         if not keys:
-            keys = [
-                key
-                for key, _, visible in self._shared.recent.get(owner, ())
-                if key <= upto and visible != GONE
-            ]
+            recent = self._shared.recent.get(owner, [])
+            keys = [key for key, _, _ in read_recent(recent) if key <= upto]
         if keys:
             self.delete(connection, keys)
             return True
@@ -236,35 +242,38 @@ class LogWriter:
     def _add(self, connection: Connection, unit: Unit) -> None:
         names = {entry.owner for entry in unit.entries} | {entry.peer for entry in unit.entries}
         ids = self._numbers(connection, names)
-        rows: list[Row] = [
-            (key, ids[owner], ids[peer], int(flags), doc, at, resource, unique, stanza)
-            for key, owner, peer, resource, at, flags, unique, doc, stanza in unit.entries
-        ]
-        self._dialect.add_log(connection, rows)
+        values: list[Any] = []
+        for key, owner, peer, resource, at, flags, unique, doc, stanza in unit.entries:
+            values += (key, ids[owner], ids[peer], int(flags), doc, at, resource, unique, stanza)
+        self._dialect.add_log(connection, values)
         if self._index is not None:
-            self._index.add(connection, rows)
+            self._index.add(connection, values)
         if unit.docs:
-            self._add_docs(connection, unit, rows)
+            self._add_docs(connection, unit, values)
 
-    def _add_docs(self, connection: Connection, unit: Unit, rows: Sequence[Row]) -> None:
+    def _add_docs(self, connection: Connection, unit: Unit, values: list[Any]) -> None:
         """Index texts by their words, and by whom they are from, to and of.
 
         A word with `@` is the number of an owner or of a peer, and cannot be one of a text.
         """
         people: dict[int, set[int]] = {}
         apart = 0
-        for row in rows:
-            doc = row[4]
-            if doc:
-                people.setdefault(doc, set()).update(row[1:3])
-                if doc != row[0]:
-                    apart = max(apart, abs((row[0] >> KEY_BITS) - (doc >> KEY_BITS)))
+        columns = (values[column::WIDTH] for column in range(5))
+        for key, owner, peer, _, doc in zip(*columns, strict=True):
+            if doc in people:
+                people[doc] |= {owner, peer}
+            elif doc:
+                people[doc] = {owner, peer}
+            if doc and doc != key:
+                apart = max(apart, abs((key >> KEY_BITS) - (doc >> KEY_BITS)))
         docs = [
             (doc.key, [*words_of(doc.text), *[f"@{number}" for number in people[doc.key]]])
             for doc in unit.docs
             if doc.key in people
         ]
         self._dialect.add_docs(connection, docs)
+        if self._docs is not None:
+            self._docs.add(connection, [key for key, _ in docs])
         if apart > max(self._shared.apart, self._apart):
             self._apart = apart
             self._raise(connection, "apart", apart)

@@ -177,7 +177,7 @@ class MemoryLog:
 
     def _refuse(self, unit: Unit) -> None:
         """Find whatever a database would refuse, before anything is changed."""
-        self._check()
+        self._check(*[text for row in unit.entries for text in (row.owner, row.peer)])
         limits.check_unit(unit)
         keys = {row.key for row in unit.entries}
         places = {(row.number, row.first) for row in unit.journal}

@@ -209,7 +209,7 @@ class SqlStores:
 
     def __init__(self, engine: Engine, begun: Start, *, patience: float) -> None:
         upsert = Upsert(engine.dialect.name)
-        self._writer = LogWriter(begun.dialect, begun.shared)
+        self._writer = LogWriter(begun.dialect, begun.shared, begun.texts)
         self.database = Database(engine, patience=patience, ended=self._writer.ended)
         accounts = SqlAccounts(self.database, upsert)
         self._recent = RecentAccounts(accounts) if engine.dialect.name == "sqlite" else None

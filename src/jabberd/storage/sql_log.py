@@ -30,7 +30,8 @@ from jabberd.storage.log_api import (
     key_at,
 )
 from jabberd.storage.log_dialects import Dialect, dialect_of
-from jabberd.storage.log_index import GONE, catch_up
+from jabberd.storage.log_docs import index_texts
+from jabberd.storage.log_index import catch_up, read_recent
 from jabberd.storage.log_read import LogReader
 from jabberd.storage.log_write import Commit, LogWriter, Shared
 from jabberd.storage.worker import Database
@@ -48,11 +49,13 @@ class Start:
         dialect: how to speak to the database.
         secret: see `Log.secret`.
         shared: what was committed.
+        texts: all texts up to this key are in the full-text index.
     """
 
     dialect: Dialect
     secret: bytes
     shared: Shared
+    texts: int
 
 
 def start(engine: Engine) -> Start:
@@ -75,16 +78,19 @@ def start(engine: Engine) -> Start:
 def _start(dialect: Dialect, connection: Connection) -> Start:
     dialect.run(
         connection,
-        "INSERT INTO log_state (id, secret, floor, checkpoint, indexed, late, apart)"
-        " VALUES (1, ?, 0, 0, 0, 0, 0) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO log_state (id, secret, floor, checkpoint, indexed, texts, late, apart)"
+        " VALUES (1, ?, 0, 0, 0, 0, 0, 0) ON CONFLICT (id) DO NOTHING",
         (secrets.token_bytes(16),),
     )
     ((secret, floor, indexed, late, apart),) = dialect.rows(
         connection, "SELECT secret, floor, indexed, late, apart FROM log_state"
     )
     last = int(dialect.rows(connection, "SELECT coalesce(max(key), 0) FROM log")[0][0])
-    if dialect.own_index and last > indexed:
-        catch_up(dialect, connection, indexed)
+    texts = 0
+    if dialect.own_index:
+        if last > indexed:
+            catch_up(dialect, connection, indexed)
+        texts = index_texts(dialect, connection)
     erased = [(row[0], row[1]) for row in dialect.rows(connection, _ERASED)]
     shared = Shared(
         erased=dict(erased),
@@ -92,7 +98,7 @@ def _start(dialect: Dialect, connection: Connection) -> Start:
         apart=apart,
         last=max(last, floor),
     )
-    return Start(dialect, bytes(secret), shared)
+    return Start(dialect, bytes(secret), shared, texts)
 
 
 class SqlLog:
@@ -280,8 +286,8 @@ class SqlLog:
         erased = self._shared.erased
         recent = [
             owner
-            for owner, rows in list(self._shared.recent.items())
-            if any(row[2] != GONE and row[0] > erased.get(owner, 0) for row in list(rows))
+            for owner, values in list(self._shared.recent.items())
+            if any(key > erased.get(owner, 0) for key, _, _ in read_recent(values))
         ]
         rows = self._dialect.rows(
             connection,

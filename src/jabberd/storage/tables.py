@@ -136,6 +136,7 @@ LOG_STATE = Table(
     Column("floor", BigInteger(), nullable=False),
     Column("checkpoint", BigInteger(), nullable=False),
     Column("indexed", BigInteger(), nullable=False),
+    Column("texts", BigInteger(), nullable=False),
     Column("late", BigInteger(), nullable=False),
     Column("apart", BigInteger(), nullable=False),
 )
@@ -177,9 +178,9 @@ LOG_JOURNAL = Table(
 # What the databases have each in their own way.
 #
 # SQLite writes whole pages, and each account's place in an index is a page of its own: keeping the
-# indexes of the log by every commit costs three times what the rows cost. So there they are tables
-# that are brought up to date from time to time, in their order; `log_state.indexed` is the
-# greatest key in them.
+# indexes of the log by every commit costs three times what the rows cost, and that by words twice.
+# So there they are tables of our own, to which rows are added later, many together (`log_index`,
+# `log_docs`). All rows up to `log_state.indexed` and `.texts` are in them.
 _BY_OWNER = """
 CREATE TABLE log_by_owner (
     owner INTEGER NOT NULL, key INTEGER NOT NULL, visible INTEGER NOT NULL,
@@ -192,13 +193,15 @@ CREATE TABLE log_by_peer (
     PRIMARY KEY (peer, owner, key)
 ) WITHOUT ROWID
 """
+_TEXTS = "CREATE TABLE log_texts (key INTEGER PRIMARY KEY, words TEXT NOT NULL)"
 _DOCS = """
 CREATE VIRTUAL TABLE log_docs USING fts5(
-    words, detail = none, columnsize = 0, tokenize = "ascii tokenchars '@'"
+    words, content = 'log_texts', content_rowid = 'key', detail = none, columnsize = 0,
+    tokenize = "ascii tokenchars '@'"
 )
 """
 _OWN = {
-    "sqlite": (_BY_OWNER, _BY_PEER, _DOCS),
+    "sqlite": (_BY_OWNER, _BY_PEER, _TEXTS, _DOCS),
     "postgresql": (
         "CREATE INDEX log_by_owner ON log (owner, key)",
         "CREATE INDEX log_by_peer ON log (peer, owner, key)",

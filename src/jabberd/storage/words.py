@@ -66,15 +66,13 @@ def _split(text: str) -> list[str]:
 def words_of(text: str) -> list[str]:
     """The words by which a text is found, each once, in order of their first place."""
     words = dict.fromkeys(_split(text))
+    if text.isascii() and (len(text) <= _LONGEST or max(map(len, words), default=0) <= _LONGEST):
+        return list(words)
     found: dict[str, None] = {}
     for word in words:
-        if word.isascii() or not _UNSPACED.search(word):
-            found[word[:_LONGEST]] = None
-            continue
-        for run in _runs(word):
-            found.update(
-                dict.fromkeys((run,) if not _UNSPACED.match(run) else (*run, *_pairs(run)))
-            )
+        for run in (word[:_LONGEST],) if word.isascii() else _runs(word):
+            parts = (*run, *_pairs(run)) if _UNSPACED.match(run) else (run,)
+            found.update(dict.fromkeys(parts))
     return list(found)
 
 
@@ -82,7 +80,7 @@ def words_asked(text: str) -> list[str]:
     """The words that all have to be among `words_of` a text which is found."""
     asked: dict[str, None] = {}
     for word in _split(text):
-        for run in (word,) if word.isascii() else _runs(word):
+        for run in (word[:_LONGEST],) if word.isascii() else _runs(word):
             asked.update(dict.fromkeys(_pairs(run) or (run,)))
     return list(asked)[:_MOST_ASKED]
 

@@ -35,9 +35,11 @@ CREATE TABLE log_by_peer (
     PRIMARY KEY (peer, owner, key)
 ) WITHOUT ROWID
 """,
+    "CREATE TABLE log_texts (key INTEGER PRIMARY KEY, words TEXT NOT NULL)",
     """
 CREATE VIRTUAL TABLE log_docs USING fts5(
-    words, detail = none, columnsize = 0, tokenize = "ascii tokenchars '@'"
+    words, content = 'log_texts', content_rowid = 'key', detail = none, columnsize = 0,
+    tokenize = "ascii tokenchars '@'"
 )
 """,
 )
@@ -59,8 +61,8 @@ def upgrade() -> None:
     late, last = _move(connection)
     connection.execute(
         sa.text(
-            "INSERT INTO log_state (id, secret, floor, checkpoint, indexed, late, apart)"
-            " VALUES (1, :secret, :last, :last, 0, :late, 0)"
+            "INSERT INTO log_state (id, secret, floor, checkpoint, indexed, texts, late, apart)"
+            " VALUES (1, :secret, :last, :last, 0, 0, :late, 0)"
         ),
         {"secret": secrets.token_bytes(16), "last": last, "late": late},
     )
@@ -103,6 +105,7 @@ def _make_tables() -> None:
         sa.Column("floor", sa.BigInteger(), nullable=False),
         sa.Column("checkpoint", sa.BigInteger(), nullable=False),
         sa.Column("indexed", sa.BigInteger(), nullable=False),
+        sa.Column("texts", sa.BigInteger(), nullable=False),
         sa.Column("late", sa.BigInteger(), nullable=False),
         sa.Column("apart", sa.BigInteger(), nullable=False),
     )
