@@ -11,7 +11,7 @@ from xml.etree.ElementTree import ParseError
 from tests.integration.wire import StreamEnd
 from tests.invariants.dialogue import Dialogue, World
 from tests.invariants.history import ClientHistory
-from tests.invariants.stream import Stream
+from tests.invariants.stream import Refused, Stream
 
 _LOGIN: Final = 6.0  # seconds until a login is given up
 _PATIENCE: Final = 4.0  # seconds without a word until a connection is given up
@@ -131,6 +131,8 @@ class Client:
                 return
             try:
                 stream = await self._connect()
+            except Refused as refused:
+                self._world.counts[f"logins refused: {refused.condition}"] += 1
             except (OSError, StreamEnd, TimeoutError, ParseError):
                 # Not XML: a server that ends may say so in a stream of its own, after <success/>.
                 self._world.counts["logins failed"] += 1

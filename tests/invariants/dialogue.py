@@ -20,6 +20,7 @@ from tests.invariants.stream import (
     DOMAIN,
     SM,
     Inside,
+    Refused,
     Stream,
     condition,
     look_inside,
@@ -164,7 +165,8 @@ class Dialogue:
             life: that of the server at the other end.
 
         Raises:
-            StreamEnd: the server did something else.
+            Refused: the server does not go on.
+            StreamEnd: the connection has ended.
         """
         stream.write(f"<resume xmlns='urn:xmpp:sm:3' h='{self._handled}' previd='{previous}'/>")
         answer = await stream.next()
@@ -180,7 +182,7 @@ class Dialogue:
                 self._acknowledged(handled)
             return False
         if answer.tag != f"{SM}resumed":
-            raise StreamEnd(clean=False)
+            raise Refused(condition(answer))
         self._world.counts[f"resumptions, {since}"] += 1
         session.resumed += 1
         session.last = life
@@ -202,14 +204,15 @@ class Dialogue:
             life: that of the server at the other end.
 
         Raises:
-            StreamEnd: the server did something else.
+            Refused: the server does not go on.
+            StreamEnd: the connection has ended.
         """
         history = self.history
         await stream.bind(history.resource)
         stream.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
         enabled = await stream.next()
         if enabled.tag != f"{SM}enabled":
-            raise StreamEnd(clean=False)
+            raise Refused(condition(enabled))
         self.previous = enabled.get("id") if enabled.get("resume") in _TRUE else None
         self._handled = self._claimed = 0
         self._query = self._enabling = ""

@@ -155,11 +155,16 @@ def draw(
         )
         for _ in range(jumps)
     ]
+    acts += _outages(seconds, outages)
+    return Plan(seed, clients, tuple(sorted(acts, key=lambda act: act.at)), seconds, calm)
+
+
+def _outages(seconds: float, outages: tuple[tuple[What, What], ...]) -> Iterator[Act]:
     for number, (begin, end) in enumerate(outages):
         length = 0.6 * seconds / len(outages)
         start = 0.2 * seconds + number * length
-        acts += [Act(start, begin), Act(start + 0.7 * length, end)]
-    return Plan(seed, clients, tuple(sorted(acts, key=lambda act: act.at)), seconds, calm)
+        yield Act(start, begin)
+        yield Act(start + 0.7 * length, end)
 
 
 def _clients(users: int) -> Iterator[Who]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final, Protocol
 
-from jabberd.storage.api import Queued, Stores
+from jabberd.storage.api import Stores
 
 Mark = Callable[..., None]
 """Note progress: any values that JSON knows."""
-_OWNERS: Final = tuple(f"user{number}@localhost" for number in range(4))
+OWNERS: Final = tuple(f"user{number}@localhost" for number in range(4))
 
 
 class Subject(Protocol):
@@ -29,78 +29,11 @@ class Subject(Protocol):
         """What is wrong after a cut, in words."""
 
 
-def _filled(name: str, number: int) -> bytes:
+def filled(name: str, number: int) -> bytes:
     """A value that tells which it is, of any length, and by which the damaged is known."""
     random = Random(f"{name} {number}")
     filling = "".join(random.choices("abcdefgh", k=random.choice((0, 30, 600, 5000))))
     return f"<message id='{number}'>{name} {number} {filling}</message>".encode()
-
-
-class QueueSubject:
-    """`Queue.append` by several at once, `read` and `discard`."""
-
-    _EACH: Final = 12  # entries per owner and part
-
-    async def work(self, stores: Stores, part: int, mark: Mark) -> None:
-        """See `Subject.work`."""
-        await asyncio.gather(*(self._one(stores, owner, part, mark) for owner in _OWNERS))
-
-    async def _one(self, stores: Stores, owner: str, part: int, mark: Mark) -> None:
-        for number in range(part * self._EACH, (part + 1) * self._EACH):
-            mark("begun", owner, number)
-            assert await stores.queue.append(owner, _filled(owner, number), float(number))
-            mark("returned", owner, number)
-        waiting = await stores.queue.read(owner, limit=1000)
-        for entry in waiting:
-            mark("id", owner, int(entry.at), entry.id)
-        seen = waiting[len(waiting) // 2]
-        mark("discarding", owner, int(seen.at))
-        await stores.queue.discard(owner, seen.id)
-        mark("discarded", owner, int(seen.at))
-
-    async def judge(self, stores: Stores, marks: Sequence[list[Any]]) -> list[str]:
-        """See `Subject.judge`."""
-        wrong: list[str] = []
-        for owner in _OWNERS:
-            mine = [mark for mark in marks if mark[1] == owner]
-            entries = await stores.queue.read(owner, limit=10_000)
-            wrong += [f"{owner}: {text}" for text in _judge_queue(owner, entries, mine)]
-            wrong += await self._new_id(stores, owner, mine)
-        return wrong
-
-    async def _new_id(self, stores: Stores, owner: str, marks: list[list[Any]]) -> list[str]:
-        """An id that was handed out is not given to another entry."""
-        await stores.queue.append(owner, b"<new/>", 1e6)
-        newest = (await stores.queue.read(owner, limit=10_000))[-1]
-        given = [mark[3] for mark in marks if mark[0] == "id"]
-        if newest.stanza == b"<new/>" and newest.id > max(given, default=0):
-            return []
-        return [f"{owner}: a new entry has the id {newest.id} after {max(given, default=0)}"]
-
-
-def _judge_queue(owner: str, entries: Sequence[Queued], marks: list[list[Any]]) -> Iterator[str]:
-    def numbers(what: str) -> list[int]:
-        return [mark[2] for mark in marks if mark[0] == what]
-
-    found = [int(entry.at) for entry in entries]
-    gone = max(numbers("discarded"), default=-1)
-    may_be_gone = max(numbers("discarding"), default=-1)
-    for number in numbers("returned"):
-        if number > may_be_gone and number not in found:
-            yield f"{number} had returned, and is not there"
-    if strangers := set(found) - set(numbers("begun")):
-        yield f"{strangers} were not begun"
-    if back := [number for number in found if number <= gone]:
-        yield f"{back} were discarded, and are there"
-    if found != sorted(set(found)):
-        yield f"not in order, or not once: {found}"
-    ids = {mark[2]: mark[3] for mark in marks if mark[0] == "id"}
-    for entry in entries:
-        number = int(entry.at)
-        if entry.stanza != _filled(owner, number):
-            yield f"{number} is damaged"
-        if ids.get(number, entry.id) != entry.id:
-            yield f"{number} had the id {ids[number]}, and has {entry.id}"
 
 
 class KeyValueSubject:
@@ -110,25 +43,25 @@ class KeyValueSubject:
 
     async def work(self, stores: Stores, part: int, mark: Mark) -> None:
         """See `Subject.work`."""
-        await asyncio.gather(*(self._one(stores, owner, part, mark) for owner in _OWNERS))
+        await asyncio.gather(*(self._one(stores, owner, part, mark) for owner in OWNERS))
 
     async def _one(self, stores: Stores, owner: str, part: int, mark: Mark) -> None:
         for number in range(part * self._EACH, (part + 1) * self._EACH):
             mark("begun", owner, number)
-            await stores.keyvalue.put(owner, "space", "key", _filled(owner, number))
+            await stores.keyvalue.put(owner, "space", "key", filled(owner, number))
             mark("returned", owner, number)
 
     async def judge(self, stores: Stores, marks: Sequence[list[Any]]) -> list[str]:
         """See `Subject.judge`."""
         wrong = []
-        for owner in _OWNERS:
+        for owner in OWNERS:
             begun = [mark[2] for mark in marks if mark[:2] == ["begun", owner]]
             returned = max(
                 (mark[2] for mark in marks if mark[:2] == ["returned", owner]), default=-1
             )
             value = await stores.keyvalue.get(owner, "space", "key")
             # What was begun and has not returned may be there or not.
-            allowed = {_filled(owner, number) for number in begun if number >= returned}
+            allowed = {filled(owner, number) for number in begun if number >= returned}
             if value not in allowed and not (value is None and returned < 0):
                 wrong.append(
                     f"{owner}: after {returned} returned, there is {(value or b'')[:60]!r}"
@@ -136,7 +69,6 @@ class KeyValueSubject:
         return wrong
 
 
-SUBJECTS: Final[dict[str, Subject]] = {"queue": QueueSubject(), "keyvalue": KeyValueSubject()}
 PARTS: Final = 3
 """How often the stores are closed and opened again while a subject works."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
 from bench.load.scram import Scram
@@ -24,6 +24,18 @@ _DELAY: Final = "{urn:xmpp:delay}"
 _FORWARD: Final = "{urn:xmpp:forward:0}"
 _RSM: Final = "{http://jabber.org/protocol/rsm}"
 _SASL_NS: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
+
+
+class Refused(StreamEnd):
+    """The server did not go on with a login, for now.
+
+    Attributes:
+        condition: why.
+    """
+
+    def __init__(self, condition: str) -> None:
+        super().__init__(clean=False)
+        self.condition = condition
 
 
 class Stream(Wire):
@@ -55,7 +67,8 @@ class Stream(Wire):
         """Authenticate and open the stream that comes after; its features.
 
         Raises:
-            StreamEnd: the server did something else.
+            Refused: the server does not let it in, or not now.
+            StreamEnd: the connection has ended.
         """
         await self.open(DOMAIN)
         await self._expect(f"{STREAM}features")
@@ -73,22 +86,23 @@ class Stream(Wire):
         """Bind a resource; the full JID.
 
         Raises:
-            StreamEnd: the server did something else.
+            Refused: the server does not.
+            StreamEnd: the connection has ended.
         """
         self.write(
             "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
             f"<resource>{resource}</resource></bind></iq>"
         )
-        jid = (await self._expect(f"{CLIENT}iq")).findtext(f"{BIND}bind/{BIND}jid")
+        answer = await self._expect(f"{CLIENT}iq")
+        jid = answer.findtext(f"{BIND}bind/{BIND}jid")
         if jid is None:
-            raise StreamEnd(clean=False)
+            raise Refused(condition(answer))
         return jid
 
     async def _expect(self, tag: str) -> Element:
         element = await self.next()
-        if element.tag == f"{STREAM}error":
-            raise StreamEnd(clean=False)
-        assert element.tag == tag, tostring(element)
+        if element.tag != tag:
+            raise Refused(condition(element))
         return element
 
 
@@ -201,6 +215,8 @@ def condition(stanza: Element) -> str:
 
 def _conditions(stanza: Element) -> Iterator[str]:
     for element in stanza.iter():
-        found = re.fullmatch(r"\{urn:ietf:params:xml:ns:xmpp-(stanzas|streams)\}(.*)", element.tag)
-        if found is not None and found[2] != "text":
+        found = re.fullmatch(
+            r"\{urn:ietf:params:xml:ns:xmpp-(stanzas|streams|sasl)\}(.*)", element.tag
+        )
+        if found is not None and found[2] not in {"text", "failure"}:
             yield found[2]

@@ -17,7 +17,8 @@ import pytest
 from jabberd.storage.open import open_stores
 from tests.invariants import native
 from tests.invariants.power import Cut, Disk, Keep, Op, cuts, marks, record
-from tests.invariants.power_subjects import SUBJECTS, read_marks
+from tests.invariants.power_child import SUBJECTS
+from tests.invariants.power_subjects import read_marks
 
 _CUTS = 40
 _SEED = 6
@@ -85,7 +86,7 @@ async def test_what_is_not_synced_is_missed(subject: str, shim: Path, tmp_path: 
 
 def test_the_record_is_the_disk(shim: Path, tmp_path: Path) -> None:
     """What the record makes, all kept, is what the system has made."""
-    ops = record("queue", tmp_path, shim)
+    ops = record("keyvalue", tmp_path, shim)
     disk = Disk()
     for op in ops:
         disk.apply(op)

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from tests.invariants import native, report
-from tests.invariants.link import Fault
+from tests.invariants import checks, native, report
+from tests.invariants.client import Client
+from tests.invariants.dialogue import World
+from tests.invariants.history import ClientHistory, History
+from tests.invariants.link import Fault, Link
 from tests.invariants.plan import Plan, What, draw
-from tests.invariants.run import Outcome, lacks, run
+from tests.invariants.run import Outcome, fetch, lacks, run
 from tests.invariants.servers import Jabberd, Prosody, Server, available
 
 
@@ -112,18 +118,68 @@ def test_prosody_with_nothing_wrong(tmp_path: Path) -> None:
     assert outcome.counts["messages delivered"] > 50
     assert outcome.counts["received: sent"] > 5
     assert outcome.counts["archive entries"] == 2 * outcome.counts["messages acknowledged"]
+    assert report.as_json(outcome)["violations"] == {}
 
 
-def test_prosody_killed(tmp_path: Path) -> None:
-    """Prosody holds what it has acknowledged in memory, and takes a message that is sent again for
-    a new one: whoever kills it sees messages lost or doubled, and so does the suite."""
+async def kill_while_away(server: Server) -> History:
+    """Bob, who has no archive, loses his connection; Alice says something; the server is killed."""
+    world = World(time.monotonic, life=1)
+    link = Link(lambda: ("127.0.0.1", server.port), Random(1), world.counts)
+    link.heal()
+    address = await link.start()
+    history = History([ClientHistory(name, "desk", archive=False) for name in ("alice", "bob")])
+    alice, bob = (Client(one, address, world, Random(1)) for one in history.clients)
+    lives = [asyncio.create_task(client.live()) for client in (alice, bob)]
+    for client in (alice, bob):
+        client.come()
+    await until(lambda: not (alice.unsettled or bob.unsettled))
+    bob.drop()
+    await until(lambda: bob.gone)
+    for _ in range(3):
+        alice.say("bob")
+    await until(lambda: alice.waiting == 0)
+    await asyncio.to_thread(server.kill)
+    history.killed.add(1)
+    world.life = 2
+    await asyncio.to_thread(server.start)
+    bob.come()
+    await until(lambda: not (alice.unsettled or bob.unsettled))
+    for client in (alice, bob):
+        await client.leave()
+        client.end()
+    await asyncio.gather(*lives)
+    await link.close()
+    for account in ("alice", "bob"):
+        history.archives[account] = await fetch(server.port, account)
+    return history
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(30):
+        while not done():  # noqa: ASYNC110 -- any condition
+            await asyncio.sleep(0.02)
+
+
+def judged(server: Server) -> tuple[History, dict[str, list[str]]]:
+    """What happened when it was killed like this, and what is wrong with it."""
+    server.prepare(["alice", "bob"])
+    server.start()
+    try:
+        history = asyncio.run(kill_while_away(server))
+    finally:
+        server.stop()
+    return history, checks.check(history)
+
+
+def test_jabberd_killed_while_somebody_is_away(jabberd_offers_all: None, tmp_path: Path) -> None:
+    assert judged(Jabberd(tmp_path))[1] == {}
+
+
+def test_prosody_killed_while_somebody_is_away(tmp_path: Path) -> None:
+    """Prosody holds in memory what a session has to be given: killed, it loses it; that is seen."""
     needs_prosody()
-    plan = draw(1, seconds=3.0, users=4, kills=1)
-    outcome = carry_out(plan, Prosody(tmp_path))
-    assert outcome.counts["kills"] == 1
-    assert {"archived once", "seen once"} & outcome.violations.keys()
-    found = [
-        text for rule in ("archived once", "seen once") for text in outcome.violations.get(rule, [])
-    ]
-    assert report.story(outcome.history, found[0])
-    assert report.as_json(outcome)["violations"]
+    history, found = judged(Prosody(tmp_path))
+    lost = [f"bob/desk never saw alice/desk>bob:{number}" for number in (1, 2, 3)]
+    assert found == {"seen once": lost}
+    assert "acknowledged" in "".join(report.story(history, lost[0]))
