@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from jabberd.storage import engine
 from jabberd.storage.open import open_stores
-from tests.invariants.power_queue import QueueSubject
+from tests.invariants.power_log import LogSubject
 from tests.invariants.power_subjects import PARTS, KeyValueSubject, Subject
 
-SUBJECTS: Final[dict[str, Subject]] = {"keyvalue": KeyValueSubject(), "queue": QueueSubject()}
+SUBJECTS: Final[dict[str, Subject]] = {"keyvalue": KeyValueSubject(), "log": LogSubject()}
 
 # A checkpoint after so many pages, so that there are many of them in a short record.
 _CHECKPOINT: Final = 40
