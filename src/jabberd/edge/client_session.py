@@ -85,6 +85,10 @@ class _Again:
         return self._data
 
 
+def _is_count(what: object) -> bool:
+    return isinstance(what, _Count)
+
+
 class ClientSession(SessionState):
     """The session of a client.
 
@@ -194,14 +198,14 @@ class ClientSession(SessionState):
     def _errors_first(self, turn: Turn) -> None:
         """Who is told that its stanzas were handled has been told by then which were refused."""
         gate = self._gate or deque()
-        counts = [one for one in gate if one[0] is turn and isinstance(one[1], _Count)]
+        counts = [one for one in gate if one[0] is turn and _is_count(one[1])]
         if counts:
             self._gate = deque(one for one in gate if one not in counts)
             self._gate.extend((None, stanza, None) for _, stanza, _ in counts)
 
     def _may_leave(self, waited: Turn | None, stanza: Stanza) -> bool:
         # A count is told also where the commit failed: the client got errors for what it covers.
-        return super()._may_leave(waited, stanza) or isinstance(stanza, _Count)
+        return super()._may_leave(waited, stanza) or _is_count(stanza)
 
     # Acknowledgements (XEP-0198 §4)
 
