@@ -323,3 +323,6 @@ class Host(Protocol):
 
         The number of such works is bounded; beyond it, the oldest is cancelled and logged.
         """
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call a function after some time, unless the host is closed by then."""
