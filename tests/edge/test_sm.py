@@ -61,12 +61,12 @@ def revived(handled: int, rows: list[Journaled]) -> StreamManagement:
     sm = managed()
     placed = []
     for row in rows:
-        for place, what in enumerate(unpack(row.items), row.first):
-            if isinstance(what, bytes):
-                placed.append((place, Item(what, None)))
+        for place, (key, data) in enumerate(unpack(row.items), row.first):
+            if data:
+                placed.append((place, Item(data, None)))
             else:
-                wire = str(what).encode()
-                placed.append((place, Item(wire, parcel(what, wire))))
+                wire = str(key).encode()
+                placed.append((place, Item(wire, parcel(key, wire))))
     sm.restore(handled, placed)
     return sm
 
@@ -79,7 +79,8 @@ def test_entries_are_journaled_by_key_and_the_rest_by_its_bytes() -> None:
     sm.push(b"<message>a copy of it</message>", parcel(5, wire))
     (row,), forget = journal_of(sm)
     assert (row.number, row.first, row.stanzas, forget) == (7, 0, 3, {})
-    assert unpack(row.items) == [5, b"<presence/>", b"<message>a copy of it</message>"]
+    copy = b"<message>a copy of it</message>"
+    assert unpack(row.items) == [(5, b""), (0, b"<presence/>"), (5, copy)]
     assert journal_of(sm) == ([], {})
 
 
@@ -89,7 +90,7 @@ def test_what_was_acknowledged_before_it_was_journaled_is_not() -> None:
         sm.push(b"%d" % number, None)
     sm.acknowledge(3)
     (row,), _ = journal_of(sm)
-    assert (row.first, unpack(row.items)) == (3, [b"3"])
+    assert (row.first, unpack(row.items)) == (3, [(0, b"3")])
     sm.push(b"4", None)
     sm.acknowledge(5)
     assert journal_of(sm) == ([], {7: 5})
@@ -148,7 +149,7 @@ def test_what_could_not_be_written_was_never_sent() -> None:
     sm.discard(bad)
     assert [item.data for item in sm.queue] == [b"one", b"two"]
     rows = keep(rows, journal_of(sm))
-    assert [(row.first, unpack(row.items)) for row in rows] == [(0, [1, 3])]
+    assert [(row.first, unpack(row.items)) for row in rows] == [(0, [(1, b""), (3, b"")])]
     sm.acknowledge(2)
     assert not sm.queue
 

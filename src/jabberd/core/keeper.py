@@ -282,7 +282,9 @@ class Keeper:
     def _parcel(self, entry: Entry, data: bytes) -> Parcel:
         turn = Turn()
         turn.pending = False
-        return Parcel(entry.owner, entry.key, data, turn, entry.flags, self)
+        parcel = Parcel(entry.owner, entry.key, data, turn, entry.flags, self)
+        parcel.done = bool(entry.flags & Flag.SEEN)
+        return parcel
 
     def collected(self, account: JID, keys: Sequence[int]) -> None:
         """See `MessagesApi.collected`."""

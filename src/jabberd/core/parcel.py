@@ -16,7 +16,7 @@ class Custodian(Protocol):
     """Who changes the log when a parcel has arrived, or has not."""
 
     def arrived(self, parcel: Parcel) -> None:
-        """A parcel that waited, or that only the log's queue holds, has reached a client."""
+        """A client has the parcel, and the log has to know it."""
 
     def waits(self, parcel: Parcel) -> None:
         """A session holds the parcel back: the log is to know that it has not arrived."""
@@ -60,18 +60,27 @@ class Parcel:
     def arrive(self) -> None:
         """A session's client has it."""
         self.holders -= 1
-        if not self.done:
-            self.done = True
-            # What is visible and does not wait needs no change: so with nearly every message.
-            if self.flags & (_VISIBLE | _AWAITING) != _VISIBLE:
+        first, self.done = not self.done, True
+        flags = self.flags
+        if flags & _VISIBLE:
+            # With nearly every message nothing has to be written. But where others hold it as
+            # well, it must not come back when one of them drops it after a restart.
+            if first and (self.holders or flags & _AWAITING):
                 self._custodian.arrived(self)
+        elif not self.holders:
+            self._custodian.arrived(self)
 
     def drop(self) -> None:
         """A session ended before its client had it."""
         self.holders -= 1
-        # What the account itself has sent is in its archive; nobody waits for it.
-        if self.holders == 0 and not self.done and not self.flags & _SENT:
-            self._custodian.returned(self)
+        if self.holders:
+            return
+        if not self.done:
+            # What the account itself has sent is in its archive; nobody waits for it.
+            if not self.flags & _SENT:
+                self._custodian.returned(self)
+        elif not self.flags & _VISIBLE:
+            self._custodian.arrived(self)
 
     def wait(self) -> None:
         """A session holds it back: until it arrives, the log has it as waiting."""

@@ -21,6 +21,10 @@ _LONGEST: Final = 256  # characters of an identifier; a longer one is not kept
 _INNER: Final = re.compile(rb"<message(?:[^>'\"]|'[^']*'|\"[^\"]*\")*>(.*)</message>", re.DOTALL)
 
 
+# XEP-0198 §4: who sends again may add when it was sent first.
+_DELAY: Final = re.compile(rb"<delay\b[^>]*?(?:/>|>[^<]*</delay>)")
+
+
 class Mark:
     """One stream of one client, as far as this matters.
 
@@ -64,7 +68,7 @@ class Resent:
         if not unique:
             return False
         key = (owner, peer, unique)
-        content = hash(message.inner)
+        content = _content(message.inner)
         seen = self._seen.get(key)
         if seen is not None:
             first, before = seen
@@ -82,10 +86,14 @@ class Resent:
         mark = Mark()
         for entry in entries:
             inner = _INNER.match(entry.stanza)
-            content = hash(inner[1] if inner else b"")
+            content = _content(inner[1] if inner else b"")
             self._keep((entry.owner, entry.peer, entry.unique), mark, content)
 
     def _keep(self, key: tuple[str, str, str], mark: Mark, content: int) -> None:
         self._seen[key] = (mark, content)
         if len(self._seen) > _WINDOW:
             self._seen.popitem(last=False)
+
+
+def _content(inner: bytes) -> int:
+    return hash(_DELAY.sub(b"", inner) if b"<delay" in inner else inner)

@@ -219,18 +219,17 @@ class Resumptions:
     ) -> Iterable[tuple[int, Item]]:
         keeper = self._hosts[session.jid.domain].keeper
         for row in one.journal:
-            for place, what in enumerate(unpack(row.items), row.first):
-                if isinstance(what, bytes):
-                    yield place, Item(what, None)
-                    continue
-                entry = entries.get(what)
+            for place, (key, data) in enumerate(unpack(row.items), row.first):
+                entry = entries.get(key)
                 if entry is None:
+                    if data:
+                        yield place, Item(data, None)
                     continue
-                if what not in parcels:
-                    parcels[what] = keeper.parcel_of(entry)
-                wire, parcel = parcels[what]
+                if key not in parcels:
+                    parcels[key] = keeper.parcel_of(entry)
+                wire, parcel = parcels[key]
                 parcel.holders += 1
-                yield place, Item(wire, parcel)
+                yield place, Item(data or wire, parcel)
 
     def save(self) -> None:
         """Write down what is not yet: the process is about to end."""
@@ -250,4 +249,4 @@ def _has(host: LocalHost, jid: JID) -> bool:
 
 
 def _keys(one: Restored) -> list[int]:
-    return [what for row in one.journal for what in unpack(row.items) if isinstance(what, int)]
+    return [key for row in one.journal for key, _ in unpack(row.items) if key]

@@ -19,10 +19,8 @@ from jabberd.core.turn import Turn
 from jabberd.storage.log_api import Journaled, Unit
 from jabberd.xmpp import sm
 
-_KEY: Final = struct.Struct(">cQ")
-_RAW: Final = struct.Struct(">cI")
-_BY_KEY: Final = b"K"
-_BY_BYTES: Final = b"B"
+# A key (0: none), and how many bytes of a stanza follow (0: it is the entry itself).
+_HEAD: Final = struct.Struct(">QI")
 _EVERYTHING: Final = 2**62
 _NEVER_SENT: Final = 2**48  # places from here on are of stanzas that no stream has carried
 _FORGET_EACH: Final = 64  # acknowledged stanzas, before their journal is cleared
@@ -196,23 +194,27 @@ class StreamManagement:
 def _pack(items: list[Item]) -> bytes:
     parts: list[bytes] = []
     for data, parcel in items:
-        if parcel is not None and parcel.wire is data:
-            parts.append(_KEY.pack(_BY_KEY, parcel.key))
-        else:
-            parts += (_RAW.pack(_BY_BYTES, len(data)), data)
+        if parcel is None:
+            parts += (_HEAD.pack(0, len(data)), data)
+        elif parcel.wire is data:
+            parts.append(_HEAD.pack(parcel.key, 0))
+        else:  # a copy of it, in a wrapper
+            parts += (_HEAD.pack(parcel.key, len(data)), data)
     return b"".join(parts)
 
 
-def unpack(data: bytes) -> list[int | bytes]:
-    """What `StreamManagement.pack` wrote: keys of the log's entries, and bytes of stanzas."""
-    found: list[int | bytes] = []
+def unpack(data: bytes) -> list[tuple[int, bytes]]:
+    """What `StreamManagement.pack` wrote.
+
+    Returns:
+        For each stanza the key of its entry in the log, or 0; and its bytes, or none where it is
+        the entry itself.
+    """
+    found: list[tuple[int, bytes]] = []
     at = 0
     while at < len(data):
-        if data[at : at + 1] == _BY_KEY:
-            found.append(_KEY.unpack_from(data, at)[1])
-            at += _KEY.size
-        else:
-            end = at + _RAW.size + _RAW.unpack_from(data, at)[1]
-            found.append(data[at + _RAW.size : end])
-            at = end
+        key, length = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        found.append((key, data[at : at + length]))
+        at += length
     return found

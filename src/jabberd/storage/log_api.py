@@ -37,6 +37,8 @@ class Flag(IntFlag):
     """It waits for the owner to come (XEP-0160). One that is not VISIBLE lives until then."""
     SENT = 4
     """The owner sent it; otherwise the owner received it."""
+    SEEN = 8
+    """A client of the owner has it for certain."""
 
 
 class Entry(NamedTuple):
@@ -120,8 +122,8 @@ class Unit:
         entries: new messages.
         docs: their texts, for the index.
         awaiting: keys of entries that wait for their owner again.
-        delivered: keys of entries that wait no more: AWAITING is cleared, and an entry that is
-            not VISIBLE is deleted.
+        delivered: keys of entries that a client has: they are SEEN and not AWAITING any more, and
+            an entry that is not VISIBLE is deleted.
         sessions: sessions with stream management that are new or have changed, by number; what
             was handled for one that has changed stays as it was.
         handled: by number of a session: how many stanzas of its client were handled (XEP-0198 h).
@@ -256,7 +258,7 @@ class Log(Protocol):
         """The sessions that the last process left behind; asked once, before anything else."""
 
     async def unsettled(self) -> Sequence[int]:
-        """Keys of received entries behind the checkpoint that do not wait, oldest first.
+        """Keys of received entries behind the checkpoint, not AWAITING or SEEN, oldest first.
 
         The last process may have died before it gave them to anybody.
         """

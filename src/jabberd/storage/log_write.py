@@ -31,6 +31,7 @@ _LEAVING: Final = 500
 
 _VISIBLE: Final = int(Flag.VISIBLE)
 _AWAITING: Final = int(Flag.AWAITING)
+_SEEN: Final = int(Flag.SEEN)
 _NEW_NAMES: Final = f"INSERT INTO log_names (jid, domain) {VALUES} ON CONFLICT (jid) DO NOTHING"
 _SESSIONS: Final = (
     f"INSERT INTO log_sessions (number, owner, data) {VALUES}"
@@ -310,8 +311,7 @@ class LogWriter:
             self._removed(connection, gone)
             if len(gone) < len(unit.delivered):
                 statement = (
-                    f"UPDATE log SET flags = flags & ~{_AWAITING}"
-                    f" WHERE key IN {each} AND flags & {_AWAITING} <> 0"
+                    f"UPDATE log SET flags = (flags & ~{_AWAITING}) | {_SEEN} WHERE key IN {each}"
                 )
                 self._dialect.run(connection, statement, (keys,))
 

@@ -25,7 +25,7 @@ from jabberd.storage.log_api import (
 )
 from jabberd.storage.words import words_asked, words_of
 
-_DONE = int(Flag.AWAITING | Flag.SENT)
+_DONE = int(Flag.AWAITING | Flag.SENT | Flag.SEEN)
 
 
 class MemoryLog:
@@ -204,7 +204,7 @@ class MemoryLog:
             if key not in self._entries:
                 continue
             if self._entries[key].flags & Flag.VISIBLE:
-                self._set_flags(key, self._entries[key].flags & ~Flag.AWAITING)
+                self._set_flags(key, self._entries[key].flags & ~Flag.AWAITING | Flag.SEEN)
             else:
                 self._delete([key])
 

@@ -38,7 +38,7 @@ from jabberd.storage.worker import Database
 
 _SWEPT: Final = 200
 _ERASED: Final = "SELECT owner, upto FROM log_erased"
-_SETTLED: Final = int(Flag.AWAITING | Flag.SENT)
+_SETTLED: Final = int(Flag.AWAITING | Flag.SENT | Flag.SEEN)
 
 
 @dataclass(frozen=True, slots=True)
