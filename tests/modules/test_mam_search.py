@@ -119,7 +119,7 @@ async def test_the_example_with_pages(house: World, alice: RecordingSession, by:
     a, b, c, d = (put(house, JULIET, ROMEO, name) for name in "ABCD")
     one = await ask(house, alice, order(by, "true"), rsm("<max>2</max>"))
     assert one.bodies == ["D", "C"]
-    assert (one.first, one.last, one.index, one.count) == (d, c, "0", "4")
+    assert (one.first, one.last, one.index, one.count) == (d, c, "0", None)
     assert not one.complete
     two = await ask(house, alice, order(by, "true"), rsm(f"<max>2</max><after>{c}</after>"))
     assert (two.bodies, two.first, two.last, two.complete) == (["B", "A"], b, a, True)
@@ -129,7 +129,7 @@ async def test_descending_pages_from_the_end(house: World, alice: RecordingSessi
     ids = [put(house, JULIET, ROMEO, name) for name in "ABCDE"]
     descending = order(desc="1")
     last = await ask(house, alice, descending, rsm("<max>2</max><before/>"))
-    assert (last.bodies, last.index, last.count) == (["B", "A"], "3", "5")
+    assert (last.bodies, last.index, last.count) == (["B", "A"], None, None)
     assert not last.complete
     before = await ask(house, alice, descending, rsm(f"<max>2</max><before>{ids[1]}</before>"))
     assert (before.bodies, before.complete) == (["D", "C"], False)

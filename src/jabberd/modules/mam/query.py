@@ -179,18 +179,14 @@ def _fitting(entries: Sequence[Entry], backwards: bool, size: int) -> tuple[Sequ
 
 
 def _end(found: _Found, wish: Wish, messages: MessagesApi) -> Element:
-    entries, count = found.entries, found.count
-    if wish.whole and found.complete:
-        count = len(entries)
+    entries = found.entries
+    everything = wish.whole and found.complete
+    count = len(entries) if everything else found.count
     if not entries:
         return mam.fin(rsm.result(count=count), complete=found.complete)
     ends = [messages.id_of(entry.key) for entry in (entries[0], entries[-1])]
     first, last = reversed(ends) if wish.descending else ends
-    index: int | None = None
-    if wish.from_end:
-        index = None if count is None else count - len(entries)
-    elif wish.whole:
-        index = 0
+    index = 0 if everything or (wish.whole and not wish.from_end) else None
     return mam.fin(rsm.result(first, last, index=index, count=count), complete=found.complete)
 
 

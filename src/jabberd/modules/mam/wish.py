@@ -82,9 +82,9 @@ def wish_of(asked: Query, key_of: Callable[[str], int | None], most: int) -> Wis
         text=asked.text,
         backwards=from_end != descending,
         limit=limit,
-        # The log counts whatever the cursors say, so it cannot where the query has some itself.
-        # To count what is found by words takes longer than to find a page of it.
-        count=not (lower or upper) and (limit == 0 or (whole and not asked.text)),
+        # To count what a query finds takes longer than to find a page of it; and the log counts
+        # whatever the cursors say, so it cannot where the query itself has some.
+        count=limit == 0 and not (lower or upper),
     )
     return Wish(
         query,
