@@ -35,6 +35,7 @@ from jabberd.core.accounts import AccountService
 from jabberd.core.admin import ServerProcess, all_commands
 from jabberd.core.command import CommandError, CommandRegistry
 from jabberd.core.derive import Deriver
+from jabberd.core.ports import PushApi
 from jabberd.edge.control import ControlServer
 from jabberd.net.clock import SystemClock
 from jabberd.net.holder import where
@@ -106,6 +107,7 @@ class RunningServer:
                     lambda: assembly.journal,
                     lambda: assembly.sessions,
                     process,
+                    lambda account: _push(assembly, account),
                 )
             )
             assembly.load_modules(commands)
@@ -201,6 +203,16 @@ class RunningServer:
         if new is None:
             return old
         return replace(old, certificate=new.certificate, key=new.key, client_ca=new.client_ca)
+
+
+def _push(assembly: Assembly, account: JID) -> PushApi | None:
+    host = assembly.hosts.get(account.domain)
+    if host is None:
+        return None
+    try:
+        return host.require(PushApi)
+    except LookupError:  # the module is switched off
+        return None
 
 
 def _command() -> str:

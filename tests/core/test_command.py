@@ -129,6 +129,7 @@ async def test_the_commands_of_the_spine_can_be_described_without_a_server() -> 
         "user enable",
         "user list",
         "user passwd",
+        "user push",
         "user show",
     ]
     assert all(describe(command).help for command in registry.all())

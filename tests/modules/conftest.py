@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from jabberd.modules import last, offline, presence, roster, subscription
 from tests.modules.host import World
+from tests.modules.push_town import Town
 
 
 @pytest_asyncio.fixture
@@ -30,3 +31,12 @@ async def im(world: World) -> World:
     world.load("offline", offline.load(host, offline.Options()))
     world.load("last", last.load(host, last.Options()))
     return world
+
+
+@pytest_asyncio.fixture
+async def town() -> AsyncIterator[Town]:
+    """A host with push, and the accounts user and other."""
+    town = Town()
+    await town.world.account("user", "other")
+    yield town
+    await town.world.host.close()

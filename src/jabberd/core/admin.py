@@ -15,12 +15,14 @@ from jabberd.core.accounts import AccountError, AccountService
 from jabberd.core.command import Command, CommandError, Doc, Table
 from jabberd.core.derive import DeriveBusy
 from jabberd.core.journal import Journal
+from jabberd.core.ports import PushApi, PushDevice
 from jabberd.core.printable import printable
 from jabberd.core.session import Session, Sessions
 from jabberd.storage.api import Account, StorageError
 from jabberd.xmpp.jid import JID, InvalidJID
 
 _PAGE = 100
+_NODE = 40  # characters of a node that are shown
 _Account = Annotated[str, Doc("the account, for example alice@localhost")]
 
 
@@ -29,15 +31,20 @@ def nowhere() -> NoReturn:
     raise CommandError("there is no server here")
 
 
+def _no_push(_account: JID) -> None:
+    """Stands for notifications where no server runs that could send any."""
+
+
 def all_commands(
     accounts: Callable[[], AccountService] = nowhere,
     journal: Callable[[], Journal] = nowhere,
     sessions: Callable[[], Sessions] = nowhere,
     process: ServerProcess | None = None,
+    push: Callable[[JID], PushApi | None] = _no_push,
 ) -> list[Command]:
-    """Every command of the spine."""
+    """Every command of the spine; `push` finds what notifies the clients of an account."""
     return [
-        *UserCommands(accounts).commands(),
+        *UserCommands(accounts, push).commands(),
         *TraceCommand(accounts, journal).commands(),
         *SessionCommands(sessions).commands(),
         *ServerCommands(process or ServerProcess()).commands(),
@@ -47,13 +54,19 @@ def all_commands(
 class UserCommands:
     """`jabberd user …`."""
 
-    def __init__(self, accounts: Callable[[], AccountService]) -> None:
+    def __init__(
+        self,
+        accounts: Callable[[], AccountService],
+        push: Callable[[JID], PushApi | None] = _no_push,
+    ) -> None:
         self._accounts = accounts
+        self._push = push
 
     def commands(self) -> list[Command]:
         """The commands as values."""
         return [
             Command(("user", "add"), self.add),
+            Command(("user", "push"), self.push, online=True),
             Command(("user", "list"), self.list),
             Command(("user", "show"), self.show),
             Command(("user", "passwd"), self.passwd),
@@ -101,6 +114,8 @@ class UserCommands:
         jid = parse_account(account)
         with _told():
             found = await self._accounts().show(jid)
+            push = self._push(jid)
+            devices = await push.devices(jid) if push is not None else ()
         keys = ", ".join(f"{key.hash} ({key.iterations} iterations)" for key in found.keys)
         return Table(
             ("what", "value"),
@@ -109,6 +124,37 @@ class UserCommands:
                 ("created", _when(found.created)),
                 ("state", _state(found)),
                 ("password", keys or "none"),
+                *(("push", _device(device)) for device in devices),
+            ],
+        )
+
+    async def push(
+        self,
+        account: _Account,
+        *,
+        test: Annotated[bool, Doc("notify each of them now")] = False,
+    ) -> Table:
+        """Show which clients are notified when they are not there, and how that went."""
+        jid = parse_account(account)
+        with _told():
+            await self._accounts().show(jid)
+            push = self._push(jid)
+            if push is None:
+                raise CommandError(f"{jid.domain} sends no push notifications")
+            devices = await (push.test(jid) if test else push.devices(jid))
+        return Table(
+            ("client", "service", "node", "since", "sent", "unread", "state"),
+            [
+                (
+                    printable(device.resource),
+                    printable(device.service),
+                    printable(device.node, _NODE),
+                    _when(device.since),
+                    device.sent,
+                    device.unread,
+                    _health(device),
+                )
+                for device in devices
             ],
         )
 
@@ -313,6 +359,19 @@ def _domain(service: AccountService, host: str) -> str:
 
 def _when(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _device(device: PushDevice) -> str:
+    return f"{printable(device.resource)} by {printable(device.service)}: {_health(device)}"
+
+
+def _health(device: PushDevice) -> str:
+    if device.failed_at is None:
+        return "on" if device.sent_at is None else f"on, last {_when(device.sent_at)}"
+    error = printable(device.error)
+    if device.off_at is not None:
+        return f"off since {_when(device.off_at)}: {error}"
+    return f"failures in a row: {device.failures}, last {_when(device.failed_at)}: {error}"
 
 
 def _state(account: Account) -> str:

@@ -62,7 +62,7 @@ class LocalHost:
         self._token = token
         self._sessions = sessions
         self._router = router
-        self._asking: dict[str, tuple[JID, asyncio.Future[Iq]]] = {}
+        self._asking: dict[str, tuple[JID, JID, asyncio.Future[Iq]]] = {}
         self._works: dict[asyncio.Task[None], None] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._closed = False
@@ -125,8 +125,8 @@ class LocalHost:
         """
         return account in self._known or bool(self._sessions.of(account))
 
-    async def ask(self, iq: Iq, wait: float = 30.0) -> Iq:
-        """Send a request from this host itself and wait for its answer.
+    async def ask(self, iq: Iq, wait: float = 30.0, *, account: JID | None = None) -> Iq:
+        """Send a request from this host, or on behalf of an account, and wait for its answer.
 
         Raises:
             StanzaError: what the other side answered, or remote-server-timeout.
@@ -137,9 +137,10 @@ class LocalHost:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT, "too many requests are under way")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Iq] = loop.create_future()
-        request = iq.replace(from_=self.domain)
+        asker = account or self.domain
+        request = iq.replace(from_=asker)
         request.id = self._token()
-        self._asking[request.id] = (iq.to, answer)
+        self._asking[request.id] = (asker, iq.to, answer)
         timer = loop.call_later(wait, _too_late, answer)
         try:
             self._router.route(request)
@@ -151,9 +152,9 @@ class LocalHost:
     def _answered(self, iq: Iq) -> bool:
         asked = self._asking.get(iq.id)
         # RFC 6120 §8.2.3: an answer comes from whom the request went to, or it is forged.
-        if asked is None or asked[0] != iq.from_:
+        if asked is None or asked[0] != iq.to or asked[1] != iq.from_:
             return False
-        future = asked[1]
+        future = asked[2]
         if not future.done():
             if iq.type == "error":
                 future.set_exception(read_error(iq))

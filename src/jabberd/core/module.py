@@ -312,12 +312,13 @@ class Host(Protocol):
         need it may drop it: the work goes on by itself.
         """
 
-    async def ask(self, iq: Iq, wait: float = 30.0) -> Iq:
+    async def ask(self, iq: Iq, wait: float = 30.0, *, account: JID | None = None) -> Iq:
         """Send a request from this host itself and wait for its answer.
 
         Args:
             iq: to whom, type and payload; `from_` and `id` are set here.
             wait: in seconds.
+            account: the bare JID of an account of this host on whose behalf the host asks.
 
         Raises:
             StanzaError: what the other side answered, or remote-server-timeout.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from jabberd.core.module import Module
@@ -211,6 +212,53 @@ class CsiApi(Protocol):
 
     def set_active(self, session: Session, active: bool) -> None:
         """Send an inactive session less, or an active one everything again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushDevice:
+    """A client of an account that is notified when it is not there (XEP-0357).
+
+    Attributes:
+        resource: that it had when it asked for it.
+        client: by what it names itself at login; may be empty.
+        service: whom to notify.
+        node: about which node there.
+        since: when it asked, seconds since the epoch.
+        unread: messages since it was here last.
+        sent: how many notifications the service has taken.
+        sent_at: when it took the last one.
+        failures: how many in a row it did not take since.
+        failed_at: when that was last.
+        error: why, in words; empty where all is well.
+        off_at: since when it is not notified any more, because of that.
+    """
+
+    resource: str
+    client: str
+    service: str
+    node: str
+    since: float
+    unread: int
+    sent: int
+    sent_at: float | None
+    failures: int
+    failed_at: float | None
+    error: str
+    off_at: float | None
+
+
+class PushApi(Protocol):
+    """Notifications of clients that are not there (XEP-0357)."""
+
+    async def devices(self, account: JID) -> Sequence[PushDevice]:
+        """Every client of an account that wants to be notified, the oldest first."""
+
+    async def test(self, account: JID) -> Sequence[PushDevice]:
+        """Notify each of them now, also those that are not notified any more.
+
+        Returns:
+            What has become of it.
+        """
 
 
 class RegisterApi(Protocol):

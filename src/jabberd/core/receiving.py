@@ -41,7 +41,8 @@ class Receiver:
         registry: its modules' handlers.
         sessions: of this process.
         exists: whether there is such an account; asked only where no session proves it.
-        answered: takes IQ results and errors for the host itself; False where none was awaited.
+        answered: takes IQ results and errors for the host itself, or for it on behalf of an
+            account; False where none was awaited.
         respond: sends an answer back the way its request came.
         trusted: whether a domain is one of this server's own services.
         keeper: the log of the host's accounts.
@@ -248,7 +249,7 @@ class Receiver:
         if to is not None and to.resource:
             return await self._routed(iq, to, origin)
         if not iq.is_request:
-            if to == self._domain and self._answered(iq):
+            if to is not None and self._answered(iq):
                 return Handled("an answer that the server waited for")
             return Dropped(_BY, "an answer to no request")
         own = origin.jid.bare if origin else None

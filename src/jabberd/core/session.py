@@ -17,6 +17,8 @@ from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Presence, Stanza
 
 T = TypeVar("T")
+Keep = Callable[[Stanza, Parcel | None], bool]
+"""Whether somebody keeps a stanza, with its parcel, to send it later."""
 _MOST_HELD: Final = 1_000
 
 
@@ -57,6 +59,9 @@ def flag_slot(name: str) -> Slot[bool]:
 
 READS_ARCHIVE: Final = flag_slot("session.reads-archive")
 """Whether its client has said that it fetches messages from the archive by itself (XEP-0386)."""
+
+CLIENT_ID: Final = Slot("session.client-id", "", save=str, load=str)
+"""By what a client names itself at each login (XEP-0388); empty where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +119,10 @@ class Session(Protocol):
             ahead: write it now, also where others are held back or filtered.
         """
 
-    def filter(self, keep: Callable[[Stanza], bool] | None) -> None:
+    def filter(self, keep: Keep | None) -> None:
         """Ask somebody about every stanza from now on; what `keep` says True to is not written.
 
-        Whoever keeps a stanza sends it later, with `ahead`. None ends it.
+        Whoever keeps a stanza sends it later, with its parcel and `ahead`. None ends it.
         """
 
     def hold(self) -> None:
@@ -158,7 +163,7 @@ class SessionState:
         self._slots: dict[Slot[object], object] | None = None  # made when first needed
         self._stored: dict[str, object] | None = None  # slots of a former process, by name
         self._held: list[tuple[Stanza, Parcel | None]] | None = None
-        self._filter: Callable[[Stanza], bool] | None = None
+        self._filter: Keep | None = None
         self._gate: deque[tuple[Turn | None, Stanza, Parcel | None]] | None = None
 
     @property
@@ -180,7 +185,7 @@ class SessionState:
     def _detour(self, stanza: Stanza, parcel: Parcel | None) -> None:
         held = self._held
         if held is None:
-            if self._filter is None or not self._filter(stanza):
+            if self._filter is None or not self._filter(stanza, parcel):
                 self._emit(stanza, parcel)
         elif parcel is not None:
             self._hold(held, stanza, parcel)
@@ -256,7 +261,7 @@ class SessionState:
             if parcel is not None:
                 parcel.drop()
 
-    def filter(self, keep: Callable[[Stanza], bool] | None) -> None:
+    def filter(self, keep: Keep | None) -> None:
         """Ask somebody about every stanza from now on."""
         self._filter = keep
 

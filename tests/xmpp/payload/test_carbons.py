@@ -25,6 +25,10 @@ RECEIPT = "<received xmlns='urn:xmpp:receipts' id='1'/>"
 STATE = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
 MARKER = "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>"
 OTHER = "<x xmlns='urn:x'/>"
+AROUND = (
+    "<received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'>{}"
+    "</forwarded></received>"
+)
 OCCUPANT, ROOM = "coven@chat.shakespeare.lit/firstwitch", "coven@chat.shakespeare.lit"
 
 
@@ -59,6 +63,35 @@ def test_wrappers() -> None:
     assert carbons.received(b"<m/>") == (
         b"<received xmlns='urn:xmpp:carbons:2'>%s</received>" % inside
     )
+
+
+@pytest.mark.parametrize("outgoing", [True, False])
+def test_what_a_copy_holds(outgoing: bool) -> None:
+    inside = f"{BODY}<a:x xmlns:a='urn:a'>&lt;|</a:x>{STATE}"
+    original = message("chat", inside, ROMEO.text, JULIET.text)
+    found = carbons.inside(carbons.copy(original, ROMEO.bare, outgoing=outgoing))
+    assert found is not None
+    held, was_sent = found
+    assert was_sent is outgoing
+    assert (held.from_, held.to, held.type) == (ROMEO, JULIET, "chat")
+    assert held.children == original.children
+    assert held.payload() == original.payload()
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        BODY,
+        "<received xmlns='urn:xmpp:carbons:2'/>",
+        AROUND.format("<presence xmlns='jabber:client'/>"),
+        AROUND.format("<message xmlns='urn:x'/>"),
+        AROUND.format("<message xmlns='jabber:client'/>") + BODY,
+        " " + AROUND.format("<message xmlns='jabber:client'/>"),
+        RECEIPT,
+    ],
+)
+def test_what_is_no_copy_of_ours(inside: str) -> None:
+    assert carbons.inside(message("chat", inside)) is None
 
 
 def test_forged_copies() -> None:

@@ -1,4 +1,4 @@
-"""XEP-0357: the examples of the text, and requests that are wrong."""
+"""XEP-0357: the examples of the text, requests that are wrong, and what is worth telling."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element, parse
 from jabberd.xmpp.error import StanzaError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.payload import push
+from jabberd.xmpp.payload import carbons, push
 from jabberd.xmpp.payload.push import Disable, Enable, Summary
+from jabberd.xmpp.stanza import Message, read_stanza
 from tests.xmpp.payload.trees import MANY, trees
 
 SERVICE, NODE = JID.parse("push-5.client.example"), "yxs32uqsflafdk3iuqo"
@@ -116,3 +117,82 @@ def test_a_notification_without_a_summary() -> None:
         "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish><item>"
         "<notification xmlns='urn:xmpp:push:0'/></item></publish></pubsub>"
     )
+
+
+# What a client is told of
+
+OWNER = JID.parse("user@example.com")
+BODY = "<body>b</body>"
+STORE = "<store xmlns='urn:xmpp:hints'/>"
+OMEMO = "<encrypted xmlns='eu.siacs.conversations.axolotl'/>"
+RECEIPT = "<received xmlns='urn:xmpp:receipts' id='1'/>"
+MARKER = "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>"
+COMPOSING = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
+
+
+def message(inside: str, kind: str = "chat", from_: str = "juliet@capulet.example/x") -> Message:
+    text = f"<message from='{from_}' to='user@example.com/y' type='{kind}'>{inside}</message>"
+    stanza = read_stanza(text.encode())
+    assert isinstance(stanza, Message)
+    return stanza
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside", "told"),
+    [
+        ("chat", BODY, True),
+        ("normal", BODY, True),
+        ("groupchat", BODY, True),
+        ("error", BODY + STORE, False),
+        ("chat", OMEMO, True),
+        ("chat", "<encryption xmlns='urn:xmpp:eme:0' namespace='urn:x'/>", True),
+        ("chat", COMPOSING, False),
+        ("chat", RECEIPT, False),
+        ("chat", RECEIPT + STORE, False),
+        ("chat", MARKER + STORE, False),
+        ("chat", MARKER + BODY, True),
+        ("chat", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>" + STORE, True),
+        ("chat", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>", False),
+        ("normal", "<result xmlns='urn:xmpp:mam:2'><body>b</body></result>", False),
+        ("chat", "", False),
+    ],
+)
+def test_what_is_worth_a_notification(kind: str, inside: str, told: bool) -> None:
+    stanza = message(inside, kind)
+    assert push.worth(stanza, OWNER) is (stanza if told else None)
+    own = message(inside, kind, "user@example.com/z")
+    assert push.worth(own, OWNER) is None
+
+
+@pytest.mark.parametrize("inside", [BODY, OMEMO, COMPOSING])
+def test_copies(inside: str) -> None:
+    original = message(inside)
+    assert push.worth(carbons.copy(original, OWNER, outgoing=True), OWNER) is None
+    found = push.worth(carbons.copy(original, OWNER, outgoing=False), OWNER)
+    if inside == COMPOSING:
+        assert found is None
+    else:
+        assert found is not None
+        assert (found.from_, found.children) == (original.from_, original.children)
+
+
+AFFILIATION = "<affiliation jid='user@example.com' affiliation='none' />"
+PUBSUB = (
+    f"<pubsub xmlns='http://jabber.org/protocol/pubsub' node='yxs32uqsflafdk3iuqo'>{AFFILIATION}"
+)
+
+
+@pytest.mark.parametrize(
+    ("inside", "node"),
+    [
+        (f"{PUBSUB}</pubsub>", "yxs32uqsflafdk3iuqo"),
+        (f"{PUBSUB}</pubsub>".replace(" node='yxs32uqsflafdk3iuqo'", ""), ""),
+        (f"{PUBSUB}</pubsub>".replace("none", "publish-only"), None),
+        (f"{PUBSUB}</pubsub>".replace("user@", "other@"), None),
+        (f"{PUBSUB}</pubsub>".replace("pubsub'", "pubsub#event'"), None),
+        (f"<x xmlns='urn:x'>{PUBSUB}</pubsub></x>", None),
+        (BODY, None),
+    ],
+)
+def test_a_service_that_gives_up(inside: str, node: str | None) -> None:
+    assert push.read_end(message(inside, "normal", "push-5.client.example"), OWNER) == node

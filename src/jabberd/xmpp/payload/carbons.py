@@ -9,7 +9,7 @@ from jabberd.xmpp.cut import without
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.payload.forward import forwarded
 from jabberd.xmpp.payload.hints import NO_COPY
-from jabberd.xmpp.stanza import Message, qname
+from jabberd.xmpp.stanza import Message, ParseError, qname, read_stanza
 
 SENT: Final = qname(ns.CARBONS, "sent")
 RECEIVED: Final = qname(ns.CARBONS, "received")
@@ -25,6 +25,8 @@ _IM: Final = (f"{ns.RECEIPTS} ", f"{ns.CHAT_STATES} ", f"{ns.MARKERS} ")
 
 _WRITE_SENT: Final = f"<sent xmlns='{ns.CARBONS}'>%s</sent>".encode()
 _WRITE_RECEIVED: Final = f"<received xmlns='{ns.CARBONS}'>%s</received>".encode()
+_SENT_AROUND: Final = (_WRITE_SENT % forwarded(b"|")).partition(b"|")
+_RECEIVED_AROUND: Final = (_WRITE_RECEIVED % forwarded(b"|")).partition(b"|")
 
 
 def sent(stanza: bytes) -> bytes:
@@ -48,6 +50,22 @@ def copy(message: Message, owner: JID, *, outgoing: bool) -> Message:
     stanza = message.in_namespace()
     inner, name = (sent(stanza), SENT) if outgoing else (received(stanza), RECEIVED)
     return Message(from_=owner, type=message.type, children=(name,), inner=inner)
+
+
+def inside(carbon: Message) -> tuple[Message, bool] | None:
+    """What a copy that `copy` made holds, and whether it was sent; None for other messages."""
+    if carbon.children not in {(SENT,), (RECEIVED,)}:
+        return None
+    was_sent = carbon.children == (SENT,)
+    start, _, end = _SENT_AROUND if was_sent else _RECEIVED_AROUND
+    inner = carbon.inner
+    if not (inner.startswith(start) and inner.endswith(end)):
+        return None
+    try:
+        message = read_stanza(inner[len(start) : -len(end)])
+    except ParseError:
+        return None
+    return (message, was_sent) if isinstance(message, Message) else None
 
 
 def is_wrapped(message: Message) -> bool:

@@ -9,14 +9,29 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
-from jabberd.xmpp.payload import forms
+from jabberd.xmpp.payload import carbons, forms
 from jabberd.xmpp.payload.forms import Field
+from jabberd.xmpp.payload.hints import STORE
+from jabberd.xmpp.stanza import Message, qname
 
 MAX_NODE: Final = 1023
 """The longest node, in bytes of UTF-8; the XEP names no bound."""
 
 MAX_OPTIONS: Final = 4096
 """The largest form of publish options, in bytes as it is written; they are kept per client."""
+
+_CONTENT: Final = frozenset(
+    {
+        qname(ns.CLIENT, "body"),
+        qname(ns.EME, "encryption"),
+        qname(ns.OMEMO, "encrypted"),
+        qname(ns.OMEMO_1, "encrypted"),
+        qname(ns.OMEMO_SIACS, "encrypted"),
+        qname(ns.OPENPGP, "openpgp"),
+        qname(ns.ENCRYPTED, "x"),
+    }
+)
+_ABOUT_OTHERS: Final = (f"{ns.RECEIPTS} ", f"{ns.MARKERS} ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +111,60 @@ def _options(request: Element) -> Element | None:
     if len(form.to_bytes()) > MAX_OPTIONS:
         raise StanzaError(Condition.NOT_ACCEPTABLE, f"options may have {MAX_OPTIONS} bytes")
     return form
+
+
+def worth(message: Message, owner: JID) -> Message | None:
+    """The message that an account's client should be told of, itself or inside a copy.
+
+    The first row that fits decides.
+
+    | message | told |
+    |---|---|
+    | a copy (XEP-0280) of what another client of the account sent | no |
+    | any other copy | by what is in it |
+    | error | no |
+    | from the account itself | no |
+    | with a body | yes |
+    | encrypted | yes |
+    | with a delivery receipt or a chat marker | no |
+    | with the hint `<store/>` | yes |
+    | any other | no |
+
+    Args:
+        message: what could not be given to the client.
+        owner: the account, a bare JID.
+
+    Returns:
+        None where there is nothing to tell.
+    """
+    copied = carbons.inside(message)
+    if copied is not None:
+        message, was_sent = copied
+        if was_sent:
+            return None
+    if message.type == "error" or (message.from_ is not None and message.from_.bare == owner):
+        return None
+    children = message.children
+    if not _CONTENT.isdisjoint(children):
+        return message
+    if STORE in children and not any(name.startswith(_ABOUT_OTHERS) for name in children):
+        return message
+    return None
+
+
+def read_end(message: Message, owner: JID) -> str | None:
+    """The node at which a service will take no more notifications for an account (§8).
+
+    Returns:
+        None where the message says something else.
+    """
+    pubsub = message.child(ns.PUBSUB, "pubsub")
+    if pubsub is None:
+        return None
+    for affiliation in pubsub.find_all(ns.PUBSUB, "affiliation"):
+        if affiliation.get("affiliation") == "none" and affiliation.get("jid") == owner.text:
+            return pubsub.get("node")
+    return None
 
 
 def publish(node: str, summary: Summary, options: Element | None = None) -> Element:
