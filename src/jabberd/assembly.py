@@ -51,8 +51,7 @@ from jabberd.xmpp.sasl import anonymous, external
 from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
 
 _log: Final = structlog.get_logger("jabberd")
-# For so long, and for so many messages, one that is sent again is recognised after a restart.
-_RESENT_SECONDS: Final = 600.0
+# So many of the newest messages are recognised when they are sent again after a restart.
 _RESENT_MOST: Final = 20_000
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -210,8 +209,7 @@ class Assembly:
             StorageError: the database cannot be read.
         """
         log = self.ledger.log
-        since = self.clock.now() - _RESENT_SECONDS
-        self.ledger.resent.restore(await log.recently_sent(since, _RESENT_MOST))
+        self.ledger.resent.restore(await log.recently_sent(0.0, _RESENT_MOST))
         resumptions = self.door.resumptions
 
         def make(jid: JID, facts: SessionFacts) -> ClientSession:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 
+from jabberd.core.parcel import Parcel
 from jabberd.core.verdict import Handled
 from jabberd.modules import disco, mam
 from jabberd.storage.log_api import Unit
@@ -160,7 +161,7 @@ async def test_nothing_holds_results_back_or_keeps_them(
     alice.hold()
     kept: list[Stanza] = []
 
-    def keep(stanza: Stanza) -> bool:
+    def keep(stanza: Stanza, _parcel: Parcel | None) -> bool:
         kept.append(stanza)
         return False
 

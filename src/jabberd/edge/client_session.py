@@ -138,10 +138,10 @@ class ClientSession(SessionState):
 
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
-        if parcel is None and self._gate is None and self.sm is None and self._held is None:
-            if self._filter is None or ahead:  # as often: some calls less
-                self.write(stanza)
-                return
+        bare = parcel is None and self.sm is None and self._gate is None
+        if bare and self._held is None and self._filter is None:  # as often: some calls less
+            self.write(stanza)
+            return
         super().send(stanza, parcel, ahead=ahead)
 
     def _emit(self, stanza: Stanza, parcel: Parcel | None) -> None:

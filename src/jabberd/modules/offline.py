@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final
 
-from jabberd.core.eager import settle
+from jabberd.core.eager import settle, start
 from jabberd.core.module import (
     Flow,
     Host,
@@ -45,14 +46,44 @@ class Options:
     keep: int = 1000
 
 
+class _Flush:
+    """The delivery of what waits for one account, while it lasts.
+
+    Args:
+        sessions: who takes it, in this order; all are on hold.
+
+    Attributes:
+        given: who was given which entry: it may have been acknowledged while the log was read.
+    """
+
+    __slots__ = ("_again", "given", "sessions")
+
+    def __init__(self, sessions: list[Session]) -> None:
+        self.sessions = sessions
+        self.given: dict[int, Session] = {}
+        self._again = True
+
+    def join(self, *sessions: Session) -> None:
+        """More has begun to wait, or more sessions have come; they are on hold."""
+        self._again = True
+        self.sessions += [session for session in sessions if session not in self.sessions]
+
+    def goes_on(self) -> bool:
+        """Whether there may be more than what was delivered so far."""
+        goes_on = self._again or any(session.missed for session in self.sessions)
+        self._again = False
+        for session in self.sessions:
+            session.missed = False
+        return goes_on
+
+
 class Offline:
     """Gives what waits in the log to the next session that takes messages."""
 
     def __init__(self, host: Host, options: Options) -> None:
         self._host = host
         self._options = options
-        # Accounts whose messages are being delivered now, and whether more have come meanwhile.
-        self._flushing: dict[JID, bool] = {}
+        self._flushes: dict[JID, _Flush] = {}
 
     async def keep(self, message: Message, flow: Flow) -> Outcome:
         """Leave a message in the log that nobody is there to receive.
@@ -78,41 +109,47 @@ class Offline:
         """Hand over everything, oldest first, to a session that takes messages."""
         if not _takes(session):
             return
-        owner = session.jid.bare
-        if owner in self._flushing:
-            self._flushing[owner] = True
-            return
-        log = self._host.require(MessagesApi)
-        drained, self._flushing[owner] = False, True
-        # What arrives meanwhile is younger than what waits: it may not overtake.
+        # What arrives from now on is younger than what waits: it may not overtake.
         session.hold()
-        try:
-            while self._flushing[owner] or session.missed:
-                self._flushing[owner] = session.missed = False
-                drained = not await log.waiting(owner) or await self._drain(session, log)
-                if not drained:
-                    break
-        finally:
-            del self._flushing[owner]
-            session.missed = False
-            session.release()
-        if not drained:
-            self.catch(owner, None)
+        owner = session.jid.bare
+        flush = self._flushes.get(owner)
+        if flush is not None:
+            flush.join(session)
+        else:
+            await self._flush(owner, _Flush([session]))
 
-    async def _drain(self, session: Session, log: MessagesApi) -> bool:
-        # False where the session takes no more and the rest has to wait for another.
+    async def _flush(self, owner: JID, flush: _Flush) -> None:
+        """Deliver until nothing waits that one of these sessions, which are on hold, could take."""
+        self._flushes[owner] = flush
+        log = self._host.require(MessagesApi)
+        try:
+            while flush.goes_on():
+                if not await log.waiting(owner):
+                    continue
+                for session in list(flush.sessions):
+                    await self._drain(session, flush, log)
+        finally:
+            del self._flushes[owner]
+            for session in flush.sessions:
+                session.release()
+
+    async def _drain(self, session: Session, flush: _Flush, log: MessagesApi) -> None:
         owner = session.jid.bare
         store = self._host.stores.log
         after = 0
         await log.settled()
         while waiting := await store.waiting(owner.text, after=after, limit=_PAGE):
-            if session not in self._host.sessions(owner) or not _takes(session):
-                return False
+            here = self._host.sessions(owner)
+            if session not in here or not _takes(session):
+                return
             # What another session is being given, or this one already, is on its way.
-            on_the_way = frozenset[int]().union(*(s.keys() for s in self._host.sessions(owner)))
+            on_the_way = frozenset[int]().union(*(s.keys() for s in here))
             for entry in waiting:
-                if entry.key in on_the_way or not self._wants(session, entry):
+                if entry.key in on_the_way or flush.given.get(entry.key) in here:
                     continue
+                if not self._wants(session, entry):
+                    continue
+                flush.given[entry.key] = session
                 try:
                     log.hand_over(session, entry)
                 except ParseError:
@@ -120,7 +157,6 @@ class Offline:
                     log.collected(owner, [entry.key])
             after = waiting[-1].key
             await log.settled()
-        return True
 
     @staticmethod
     def _wants(session: Session, entry: Entry) -> bool:
@@ -129,13 +165,24 @@ class Offline:
 
     def catch(self, owner: JID, _message: Message | None) -> None:
         """Messages have begun to wait; somebody may have come meanwhile."""
-        if owner in self._flushing:
-            self._flushing[owner] = True
+        here = [session for session in self._host.sessions(owner) if _takes(session)]
+        if not here:
             return
-        for session in self._host.sessions(owner):
-            if _takes(session):
-                self._host.spawn(f"offline messages of {owner}", self.deliver(session))
-                return
+        flush = self._flushes.get(owner)
+        for session in here:
+            if flush is None or session not in flush.sessions:
+                session.hold()
+        if flush is not None:
+            flush.join(*here)
+            return
+        # At once: from here on nothing may overtake what waits.
+        work = start(self._flush(owner, _Flush(here)))
+        if work is not None:
+            self._host.spawn(f"offline messages of {owner}", _until(work))
+
+
+async def _until(work: Awaitable[None]) -> None:
+    await work
 
 
 def _takes(session: Session) -> bool:
