@@ -299,6 +299,10 @@ class Keeper:
         # Without the stanza: what is journaled by the key of its entry is the entry.
         return Parcel(entry.owner, entry.key, b"", turn, entry.flags, _Copies(self))
 
+    def look(self, account: JID) -> None:
+        """Messages may wait for an account that has sessions; they belong before newer ones."""
+        self._tell_waiting(account, None)
+
     def erased(self, account: JID) -> None:
         """The account is gone, and its log with it."""
         self._recount(account.text)

@@ -181,6 +181,9 @@ class Resumptions:
             self.add(session)
             count += 1
         await self.turns.settled()
+        # Nobody tells a session that was available all the time to take what waits.
+        for account in {session.jid.bare for session in self._sessions.values()}:
+            self._hosts[account.domain].keeper.look(account)
         return count
 
     async def _entries(self, left: Sequence[Restored]) -> dict[int, Entry]:
