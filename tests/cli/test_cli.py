@@ -58,6 +58,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
     registry = CommandRegistry(all_commands(lambda: accounts, lambda: journal))
     registry.register(Command(("party", "shout"), shout, online=True))
+    registry.register(Command(("user", "shout"), shout, online=True))
     control = ControlServer(folder, registry)
     await control.start()
     yield Server(accounts, journal)
@@ -262,6 +263,12 @@ async def test_commands_that_only_the_server_knows(server: Server, jabberd: Jabb
     assert (code, out, error) == (0, "HELLO\n", "")
     code, out, _ = await in_thread(jabberd, "party", "shout", "--help")
     assert "Say it." in out
+    # Also beside those that are known without it.
+    code, out, error = await in_thread(jabberd, "user", "shout", "hello", "--loud")
+    assert (code, out, error) == (0, "HELLO\n", "")
+    code, out, _ = await in_thread(jabberd, "user", "--help")
+    assert "shout" in out
+    assert "passwd" in out
 
 
 @pytest.mark.asyncio

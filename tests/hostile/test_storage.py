@@ -104,7 +104,10 @@ def fill_and_recover(server: Server, fill: Callable[[], None], free: Callable[[]
         # What needs no disk goes on, and so do logins.
         with Client(server.port) as bob:
             bob.login("bob")
-            alice.send("<message to='bob@localhost/test'><body>hello</body></message>")
+            alice.send(
+                "<message to='bob@localhost/test'><body>hello</body>"
+                "<no-store xmlns='urn:xmpp:hints'/></message>"
+            )
             message = bob.next()
             assert message is not None
             assert message.get("type") != "error"
