@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from jabberd.core.accounts import AccountService
 from jabberd.core.admin import all_commands
@@ -15,10 +16,11 @@ from jabberd.core.module import AccountEvent
 from jabberd.core.ports import PushApi
 from jabberd.core.verdict import Handled
 from jabberd.modules import push
-from jabberd.storage.api import Account
+from jabberd.modules.push import backlog
+from jabberd.storage.api import Account, StorageError
 from jabberd.xmpp.error import Condition, ErrorType, StanzaError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import read_stanza
+from jabberd.xmpp.stanza import Message, read_stanza
 from tests.modules.host import START
 from tests.modules.push_town import ENABLE, JULIET, NODE, ROMEO, SERVICE, USER, Phone, Town
 
@@ -38,6 +40,58 @@ async def test_the_first_message_after_a_restart(town: Town) -> None:
         again.world.host.undelivered(phone, stanza)
     await again.world.quiet()
     assert again.service.take() == [(NODE, 3)]
+
+
+async def test_many_at_once_are_looked_at_in_turn(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = await town.enabled()
+    await town.world.leaves(phone)
+    again = await town.again()
+    get = again.world.stores.keyvalue.get
+    reading: list[str] = []
+
+    async def one_by_one(owner: str, space: str, key: str) -> bytes | None:
+        assert reading == []
+        reading.append(owner)
+        await asyncio.sleep(0)
+        reading.clear()
+        if owner.startswith("broken"):
+            raise StorageError("it is broken")
+        return await get(owner, space, key)
+
+    monkeypatch.setattr(again.world.stores.keyvalue, "get", one_by_one)
+    text = f"<message from='{JULIET}' to='x@example.com' type='chat'>{ROMEO}</message>"
+    message = read_stanza(text.encode())
+    assert isinstance(message, Message)
+    with capture_logs() as logs:
+        for name in ("broken1", "nobody", "broken2", "user"):
+            again.world.host._waiting(JID.parse(f"{name}@example.com"), message)
+        await again.world.quiet()
+    assert [line["event"] for line in logs] == ["storage failed", "storage failed"]
+    assert again.service.take() == [(NODE, 1)]
+    # Who was not told for that reason is told the next time.
+    again.world.host._waiting(JID.parse(USER), message)
+    await again.later(30)
+    assert again.service.take() == [(NODE, 2)]
+
+
+async def test_too_many_at_once(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "_MOST", 1)
+    await town.world.leaves(await town.enabled())
+    again = await town.again()
+    text = f"<message from='{JULIET}' to='{USER}' type='chat'>{ROMEO}</message>"
+    message = read_stanza(text.encode())
+    assert isinstance(message, Message)
+    with capture_logs() as logs:
+        again.world.host._waiting(JID.parse("first@example.com"), message)
+        again.world.host._waiting(JID.parse(USER), message)
+        await again.world.quiet()
+    assert [line["event"] for line in logs] == ["too much waits: somebody is not notified"]
+    assert again.service.take() == []
+    again.world.host._waiting(JID.parse(USER), message)
+    await again.world.quiet()
+    assert again.service.take() == [(NODE, 2)]
 
 
 async def test_what_cannot_be_read_is_no_registration(town: Town) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from jabberd.core.module import (
@@ -33,6 +34,7 @@ from jabberd.core.module import (
 from jabberd.core.ports import MessagesApi, PushApi, PushDevice
 from jabberd.core.session import CLIENT_ID, Session
 from jabberd.core.verdict import Handled
+from jabberd.modules.push.backlog import Backlog
 from jabberd.modules.push.notify import Notifier
 from jabberd.modules.push.options import Options
 from jabberd.modules.push.registrations import News, Registration, Registrations
@@ -51,8 +53,8 @@ _BY: Final = "push"
 _TEST_SECONDS: Final = 10.0
 _LONGEST_BODY: Final = 500  # characters
 _AT_ONCE: Final = 100  # entries of the log that are looked at
-_MOST_EARLY: Final = 50  # messages of one account, while its registrations are being read
-_MOST_READ: Final = 500  # accounts whose registrations are being read
+_MOST_EARLY: Final = 50  # messages of one account, before its registrations are read
+_MOST_READ: Final = 5_000  # accounts whose registrations are to be read
 
 Wanted = Callable[[Registration], bool]
 
@@ -70,9 +72,9 @@ class Push:
         self._options = options
         self._registrations = Registrations(host)
         self._notifier = Notifier(host, options, self._registrations)
-        # What came while an account's registrations were being read.
+        self._backlog = Backlog(host)
+        # What comes before an account's registrations are read.
         self._early: dict[JID, deque[tuple[News, Wanted]]] = {}
-        self._looking: set[JID] = set()
 
     # Requests (§5, §6)
 
@@ -162,16 +164,15 @@ class Push:
         """Messages have begun to wait for whoever comes."""
         if message is not None:
             self._tell(message, account, lambda device: self._absent(account, device))
-        elif account not in self._looking and self._may_have_some(account):
-            self._looking.add(account)
-            self._host.spawn(f"push for {account}: what waits", self._look(account))
+        elif self._may_have_some(account):
+            self._backlog.add(("what waits", account), partial(self._look, account))
 
     def away(self, session: Session) -> None:
         """A client is gone without a word: perhaps it has not got what was sent to it last."""
         keys = session.keys()
         if keys and self._may_have_some(session.jid.bare):
-            work = self._look_after(session, sorted(keys)[-_AT_ONCE:])
-            self._host.spawn(f"push for {session.jid}: what it has not got", work)
+            work = partial(self._look_after, session, sorted(keys)[-_AT_ONCE:])
+            self._backlog.add(("what it has not got", session.jid), work)
 
     def here(self, session: Session) -> None:
         """A client is here."""
@@ -200,11 +201,12 @@ class Push:
             self._ring(registrations, account, wanted, [news])
             return
         early = self._early.get(account)
-        if early is not None:
-            early.append((news, wanted))
-        elif len(self._early) < _MOST_READ:
-            self._early[account] = deque([(news, wanted)], maxlen=_MOST_EARLY)
-            self._host.spawn(f"push for {account}: who it is for", self._catch_up(account))
+        if early is None:
+            if len(self._early) >= _MOST_READ:
+                return
+            early = self._early[account] = deque(maxlen=_MOST_EARLY)
+        early.append((news, wanted))
+        self._backlog.add(("who it is for", account), partial(self._catch_up, account))
 
     async def _catch_up(self, account: JID) -> None:
         try:
@@ -233,19 +235,16 @@ class Push:
 
     async def _look(self, account: JID) -> None:
         """Tell of what waits those who have been told of nothing yet."""
-        try:
-            registrations = await self._registrations.of(account)
-            if registrations:
-                await self._host.require(MessagesApi).settled()
-                waiting = await self._host.stores.log.waiting(account.text, limit=_AT_ONCE)
-                self._ring(
-                    registrations,
-                    account,
-                    lambda device: device.bell.rung is None and self._absent(account, device),
-                    self._worth(waiting, account),
-                )
-        finally:
-            self._looking.discard(account)
+        registrations = await self._registrations.of(account)
+        if registrations:
+            await self._host.require(MessagesApi).settled()
+            waiting = await self._host.stores.log.waiting(account.text, limit=_AT_ONCE)
+            self._ring(
+                registrations,
+                account,
+                lambda device: device.bell.rung is None and self._absent(account, device),
+                self._worth(waiting, account),
+            )
 
     async def _look_after(self, session: Session, keys: Sequence[int]) -> None:
         account = session.jid.bare

@@ -45,7 +45,7 @@ class Notifier:
         self._registrations = registrations
         self._under_way: dict[Registration, float] = {}
         self._due: dict[JID, None] = {}  # accounts some of whose bells ring later
-        self._timer: asyncio.TimerHandle | None = None
+        self._armed = False  # `due` will be called
 
     def ring(self, account: JID, device: Registration, news: News, messages: int = 1) -> None:
         """A client has not got so many more messages; `news` is about the last."""
@@ -85,7 +85,7 @@ class Notifier:
 
     def due(self) -> None:
         """Ring the bells whose time has come; called now and then while there are some."""
-        self._timer = None
+        self._armed = False
         now = self._host.now()
         for account in list(self._due):
             waiting = False
@@ -150,9 +150,10 @@ class Notifier:
             self._arm()
 
     def _arm(self) -> None:
-        if self._due and self._timer is None:
+        if self._due and not self._armed:
+            self._armed = True
             tick = min(5.0, max(0.05, self._options.seconds / 4))
-            self._timer = asyncio.get_running_loop().call_later(tick, self.due)
+            asyncio.get_running_loop().call_later(tick, self.due)
 
 
 def _is_on(device: Registration, now: float) -> bool:
