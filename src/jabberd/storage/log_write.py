@@ -103,6 +103,7 @@ class LogWriter:
         self._docs = DocIndex(dialect, texts) if own else None
         # Names of accounts and peers that may be nobody's any more.
         self._leaving: set[int] = set()
+        self._unseen = 0
         # Of the transaction that is running.
         self._names: dict[str, int] = {}
         self._late = 0
@@ -140,7 +141,7 @@ class LogWriter:
             self._index.keep_up(connection)
         if self._docs is not None:
             self._docs.keep_up(connection)
-        if len(self._leaving) >= _LEAVING:
+        if self._unseen >= _LEAVING:
             self._drop_names(connection)
         return [None] * len(commits)
 
@@ -177,7 +178,7 @@ class LogWriter:
         )
         rows = self._dialect.rows(connection, statement, (self._dialect.numbers(keys),))
         self._removed(connection, rows)
-        if len(self._leaving) >= _LEAVING:
+        if self._unseen >= _LEAVING:
             self._drop_names(connection)
         return len(rows)
 
@@ -346,6 +347,7 @@ class LogWriter:
         # Their keys must not come again, and those that were given out later are on their way.
         self._raise(connection, "floor", self._shared.last)
         self._leaving.update(chain.from_iterable([row[1:3] for row in rows]))
+        self._unseen += len(rows)
 
     def _release(self, connection: Connection, docs: Iterable[int]) -> None:
         """Delete those of these texts to which no entry points any more."""
@@ -379,7 +381,8 @@ class LogWriter:
         for (name,) in self._dialect.rows(connection, statement, (self._dialect.numbers(left),)):
             self._names.pop(name, None)
             self._shared.names.pop(name, None)
-        self._looked_at |= self._leaving
+        self._looked_at |= left
+        self._unseen = 0
 
     def _raise(self, connection: Connection, column: str, to: int) -> None:
         raise_state(self._dialect, connection, column, to)
