@@ -135,7 +135,6 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_index, "_OF_ONE", 4)
     monkeypatch.setattr(log_docs, "_MOST", 3)
     monkeypatch.setattr(log_read, "_DOCS", (1, 2))
-    monkeypatch.setattr(log_read, "_LEAST", 0)
     monkeypatch.setattr(log_write, "_LEAVING", 3)
 
 
