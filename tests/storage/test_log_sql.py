@@ -67,13 +67,13 @@ async def test_everything_survives_the_process(sql_url: str) -> None:
         unit = message(stores.log, "hello")
         unit.sessions[1] = Saved(1, JULIET, b"\x00")
         unit.handled[1] = 5
-        unit.journal.append(Journaled(1, 3, b"\xff"))
+        unit.journal.append(Journaled(1, 3, 2, b"\xff"))
         await commit(stores.log, unit)
     async with opened(sql_url) as stores:
         log = stores.log
         assert log.secret == secret
         assert await log.recover() == [
-            Restored(Saved(1, JULIET, b"\x00"), 5, (Journaled(1, 3, b"\xff"),))
+            Restored(Saved(1, JULIET, b"\x00"), 5, (Journaled(1, 3, 2, b"\xff"),))
         ]
         assert await log.unsettled() == [unit.entries[1].key]
         for owner, row in zip((JULIET, ROMEO), unit.entries, strict=True):
@@ -362,7 +362,7 @@ async def test_a_connection_lost_within_a_copy_is_replaced(cluster: Cluster) -> 
 
 async def test_journals_without_a_session_go(sql_url: str) -> None:
     async with opened(sql_url) as stores:
-        await commit(stores.log, Unit(handled={1: 1}, journal=[Journaled(2, 1, b"")]))
+        await commit(stores.log, Unit(handled={1: 1}, journal=[Journaled(2, 1, 1, b"")]))
         assert await stores.log.recover() == []
         assert await left(stores) == {}
 

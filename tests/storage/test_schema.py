@@ -232,7 +232,7 @@ async def has_log(stores: Stores, entries: Sequence[Entry]) -> None:
         Restored(
             Saved(number, JULIET, b"data\x00"),
             2**32 - number,
-            (Journaled(number, 7, b"items\x00"),),
+            (Journaled(number, 7, 3, b"items\x00"),),
         )
         for number in (1, 2)
     ]

@@ -37,6 +37,8 @@ class Flag(IntFlag):
     """It waits for the owner to come (XEP-0160). One that is not VISIBLE lives until then."""
     SENT = 4
     """The owner sent it; otherwise the owner received it."""
+    SEEN = 8
+    """A client of the owner has it for certain."""
 
 
 class Entry(NamedTuple):
@@ -102,11 +104,13 @@ class Journaled(NamedTuple):
     Attributes:
         number: which session.
         first: the place of the first one among all that were ever sent to it; grows.
+        stanzas: how many they are.
         items: them all, in the caller's own form.
     """
 
     number: int
     first: int
+    stanzas: int
     items: bytes
 
 
@@ -118,13 +122,13 @@ class Unit:
         entries: new messages.
         docs: their texts, for the index.
         awaiting: keys of entries that wait for their owner again.
-        delivered: keys of entries that wait no more: AWAITING is cleared, and an entry that is
-            not VISIBLE is deleted.
+        delivered: keys of entries that a client has: they are SEEN and not AWAITING any more, and
+            an entry that is not VISIBLE is deleted.
         sessions: sessions with stream management that are new or have changed, by number; what
             was handled for one that has changed stays as it was.
         handled: by number of a session: how many stanzas of its client were handled (XEP-0198 h).
-        forget: (number, place): what was journaled for a session before this place is not
-            needed. A row of the journal goes as a whole, and stays while it may hold the place.
+        forget: by number of a session, a place: what was journaled before, and has only places
+            below this one, is not needed. A row of the journal goes as a whole.
         journal: what is on its way to sessions.
         ended: numbers of sessions that are over; everything about them is deleted.
         checkpoint: all entries up to this key that do not wait were given to their recipients;
@@ -254,7 +258,7 @@ class Log(Protocol):
         """The sessions that the last process left behind; asked once, before anything else."""
 
     async def unsettled(self) -> Sequence[int]:
-        """Keys of received entries behind the checkpoint that do not wait, oldest first.
+        """Keys of received entries behind the checkpoint, not AWAITING or SEEN, oldest first.
 
         The last process may have died before it gave them to anybody.
         """

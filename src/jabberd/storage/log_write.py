@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from jabberd.storage import limits
 from jabberd.storage.api import StorageError
-from jabberd.storage.log_api import KEY_BITS, Flag, Unit
+from jabberd.storage.log_api import KEY_BITS, Flag, Journaled, Unit
 from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, Row, many
 from jabberd.storage.log_docs import DocIndex
 from jabberd.storage.log_index import LogIndex, read_recent
@@ -31,6 +31,7 @@ _LEAVING: Final = 500
 
 _VISIBLE: Final = int(Flag.VISIBLE)
 _AWAITING: Final = int(Flag.AWAITING)
+_SEEN: Final = int(Flag.SEEN)
 _NEW_NAMES: Final = f"INSERT INTO log_names (jid, domain) {VALUES} ON CONFLICT (jid) DO NOTHING"
 _SESSIONS: Final = (
     f"INSERT INTO log_sessions (number, owner, data) {VALUES}"
@@ -40,13 +41,11 @@ _HANDLED: Final = (
     f"INSERT INTO log_handled (number, handled) {VALUES}"
     " ON CONFLICT (number) DO UPDATE SET handled = excluded.handled"
 )
-_JOURNAL: Final = f"INSERT INTO log_journal (number, first, items) {VALUES}"
-# The row that begins at the place or last before it may hold the place; those before do not.
+_JOURNAL: Final = f"INSERT INTO log_journal (number, first, stanzas, items) {VALUES}"
 _FORGET: Final = (
     "DELETE FROM log_journal WHERE (number, first) IN (SELECT old.number, old.first"
-    f" FROM ({VALUES}) AS asked JOIN log_journal AS old ON old.number = asked.column1"
-    " WHERE old.first < (SELECT max(kept.first) FROM log_journal AS kept"
-    " WHERE kept.number = asked.column1 AND kept.first <= asked.column2))"
+    f" FROM ({VALUES}) AS asked CROSS JOIN log_journal AS old"
+    " WHERE old.number = asked.column1 AND old.first + old.stanzas <= asked.column2)"
 )
 _REMOVED: Final = "RETURNING key, owner, peer, doc"
 
@@ -317,8 +316,7 @@ class LogWriter:
             self._removed(connection, gone)
             if len(gone) < len(unit.delivered):
                 statement = (
-                    f"UPDATE log SET flags = flags & ~{_AWAITING}"
-                    f" WHERE key IN {each} AND flags & {_AWAITING} <> 0"
+                    f"UPDATE log SET flags = (flags & ~{_AWAITING}) | {_SEEN} WHERE key IN {each}"
                 )
                 self._dialect.run(connection, statement, (keys,))
 
@@ -330,10 +328,10 @@ class LogWriter:
             many(self._dialect, connection, _SESSIONS, rows)
         if unit.handled:
             many(self._dialect, connection, _HANDLED, list(unit.handled.items()))
-        if unit.journal:
-            many(self._dialect, connection, _JOURNAL, unit.journal)
         if unit.forget:
             many(self._dialect, connection, _FORGET, list(unit.forget.items()))
+        if unit.journal:
+            many(self._dialect, connection, _JOURNAL, unit.journal)
         if unit.ended:
             forget_sessions(self._dialect, connection, unit.ended)
 
@@ -423,15 +421,23 @@ def merge(units: Sequence[Unit]) -> list[Unit]:
         into.delivered += unit.delivered
         into.sessions.update(unit.sessions)
         into.handled.update(unit.handled)
-        into.forget.update(unit.forget)
+        if unit.forget:
+            into.journal = [row for row in into.journal if not _forgotten(row, unit.forget)]
+            for number, place in unit.forget.items():
+                into.forget[number] = max(place, into.forget.get(number, place))
         into.journal += unit.journal
         into.ended += unit.ended
         into.checkpoint = max(into.checkpoint, unit.checkpoint)
     return merged
 
 
+def _forgotten(row: Journaled, forget: Mapping[int, int]) -> bool:
+    """Whether a row that would be forgotten at once need not be written."""
+    return row.number in forget and row.first + row.stanzas <= forget[row.number]
+
+
 def _disagree(one: Unit, next_one: Unit) -> bool:
-    """Whether the order matters: a flag that is taken and set again, a session that is over."""
+    """Whether the order matters: flags that are set again, sessions that are over."""
     if one.delivered and not set(one.delivered).isdisjoint(next_one.awaiting):
         return True
     touched: Iterable[int] = chain(

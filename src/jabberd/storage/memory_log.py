@@ -25,7 +25,7 @@ from jabberd.storage.log_api import (
 )
 from jabberd.storage.words import words_asked, words_of
 
-_DONE = int(Flag.AWAITING | Flag.SENT)
+_DONE = int(Flag.AWAITING | Flag.SENT | Flag.SEEN)
 
 
 class MemoryLog:
@@ -181,11 +181,14 @@ class MemoryLog:
         limits.check_unit(unit)
         keys = {row.key for row in unit.entries}
         places = {(row.number, row.first) for row in unit.journal}
-        if len(keys) < len(unit.entries) or not keys.isdisjoint(self._entries):
+        if len(keys) < len(unit.entries) or any(key in self._entries for key in keys):
             raise StorageError("the database refused: an entry with this key is there already")
-        if len(places) < len(unit.journal) or any(
-            row.first in self._journal.get(row.number, ()) for row in unit.journal
-        ):
+        kept = {
+            (number, first)
+            for number in {row.number for row in unit.journal}
+            for first in self._unforgotten(number, unit.forget.get(number, 0))
+        }
+        if len(places) < len(unit.journal) or not places.isdisjoint(kept):
             raise StorageError("the database refused: this place is in the journal already")
 
     def _write(self, unit: Unit) -> None:
@@ -204,7 +207,7 @@ class MemoryLog:
             if key not in self._entries:
                 continue
             if self._entries[key].flags & Flag.VISIBLE:
-                self._set_flags(key, self._entries[key].flags & ~Flag.AWAITING)
+                self._set_flags(key, self._entries[key].flags & ~Flag.AWAITING | Flag.SEEN)
             else:
                 self._delete([key])
 
@@ -214,14 +217,17 @@ class MemoryLog:
         for number, handled in unit.handled.items():
             if number in self._sessions:
                 self._sessions[number] = (self._sessions[number][0], handled)
+        for number, place in unit.forget.items():
+            if number in self._journal:
+                self._journal[number] = self._unforgotten(number, place)
         for row in unit.journal:
             self._journal.setdefault(row.number, {})[row.first] = row
-        for number, place in unit.forget.items():
-            rows = self._journal.get(number, {})
-            last = max((first for first in rows if first <= place), default=place)
-            self._journal[number] = {first: row for first, row in rows.items() if first >= last}
         for number in unit.ended:
             self._end(number)
+
+    def _unforgotten(self, number: int, place: int) -> dict[int, Journaled]:
+        rows = self._journal.get(number, {})
+        return {first: row for first, row in rows.items() if first + row.stanzas > place}
 
     def _end(self, number: int) -> None:
         self._sessions.pop(number, None)

@@ -38,7 +38,7 @@ from jabberd.storage.worker import Database
 
 _SWEPT: Final = 200
 _ERASED: Final = "SELECT owner, upto FROM log_erased"
-_SETTLED: Final = int(Flag.AWAITING | Flag.SENT)
+_SETTLED: Final = int(Flag.AWAITING | Flag.SENT | Flag.SEEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,8 @@ class SqlLog:
             )
         journal: dict[int, list[Journaled]] = {}
         for row in self._dialect.rows(
-            connection, "SELECT number, first, items FROM log_journal ORDER BY number, first"
+            connection,
+            "SELECT number, first, stanzas, items FROM log_journal ORDER BY number, first",
         ):
             journal.setdefault(row[0], []).append(Journaled(*row))
         rows = self._dialect.rows(

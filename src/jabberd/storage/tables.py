@@ -170,6 +170,7 @@ LOG_JOURNAL = Table(
     METADATA,
     Column("number", BigInteger(), primary_key=True, autoincrement=False),
     Column("first", BigInteger(), primary_key=True, autoincrement=False),
+    Column("stanzas", Integer(), nullable=False),
     Column("items", LargeBinary(), nullable=False),
     sqlite_with_rowid=False,
 )

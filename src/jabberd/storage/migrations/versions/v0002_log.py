@@ -129,6 +129,7 @@ def _make_tables() -> None:
         "log_journal",
         sa.Column("number", sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column("first", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("stanzas", sa.Integer(), nullable=False),
         sa.Column("items", sa.LargeBinary(), nullable=False),
         sqlite_with_rowid=False,
     )
