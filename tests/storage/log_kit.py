@@ -11,6 +11,7 @@ AT = 1_700_000_000.0
 VISIBLE = int(Flag.VISIBLE)
 AWAITING = int(Flag.AWAITING)
 SENT = int(Flag.SENT)
+SEEN = int(Flag.SEEN)
 
 
 def entry(log: Log, owner: str = JULIET, peer: str = ROMEO, at: float = AT, **other: Any) -> Entry:

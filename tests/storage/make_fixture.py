@@ -34,7 +34,7 @@ async def write(path: Path) -> None:
         unit = Unit(entries=[entry], docs=[Doc(key, (JULIET,), f"words {number}")])
         unit.sessions[number] = Saved(number, JULIET, b"data\x00")
         unit.handled[number] = 2**32 - number
-        unit.journal.append(Journaled(number, 7, b"items\x00"))
+        unit.journal.append(Journaled(number, 7, 3, b"items\x00"))
         await commit(stores.log, unit)
     await stores.close()
 

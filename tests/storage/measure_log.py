@@ -76,7 +76,7 @@ class Load:
             if self.sessions:
                 self.handled += 1
                 unit.handled[2 * number + 1] = self.handled
-                unit.journal.append(Journaled(2 * number + 2, self.handled, b"12345678,12345679"))
+                unit.journal.append(Journaled(2 * number + 2, self.handled, 1, b"0123456789ab"))
                 unit.forget[2 * number + 2] = self.handled - 50
         unit.checkpoint = unit.entries[-1].key - 1000
         return unit

@@ -18,7 +18,7 @@ from jabberd.storage.log_api import (
     Unit,
     key_at,
 )
-from tests.storage.log_kit import AT, AWAITING, SENT, VISIBLE, add, entry, keys, message
+from tests.storage.log_kit import AT, AWAITING, SEEN, SENT, VISIBLE, add, entry, keys, message
 from tests.storage.values import JULIET, NURSE, ROMEO, commit
 
 pytestmark = pytest.mark.asyncio
@@ -102,10 +102,10 @@ async def test_waiting_and_delivered(stores: Stores) -> None:
     assert await log.count_waiting(JULIET) == 2
     await commit(log, Unit(delivered=[shown.key, hidden.key, other.key, 5]))
     assert await log.count_waiting(JULIET) == 0
-    assert await log.get(JULIET, [shown.key, hidden.key]) == [shown._replace(flags=VISIBLE)]
+    assert await log.get(JULIET, [shown.key, hidden.key]) == [shown._replace(flags=VISIBLE | SEEN)]
     assert await keys(log) == [shown.key, other.key]
     await commit(log, Unit(awaiting=[shown.key, hidden.key, 5]))
-    assert await log.waiting(JULIET) == [shown]
+    assert await log.waiting(JULIET) == [shown._replace(flags=VISIBLE | SEEN | AWAITING)]
     assert await log.count_waiting(ROMEO) == 1
 
 
@@ -114,7 +114,7 @@ async def test_what_is_delivered_at_once_needs_no_second_unit(stores: Stores) ->
     shown, hidden = entry(log), entry(log, flags=0)
     both = [shown.key, hidden.key]
     await commit(log, Unit([shown, hidden], awaiting=both, delivered=both))
-    assert await log.get(JULIET, both) == [shown]
+    assert await log.get(JULIET, both) == [shown._replace(flags=VISIBLE | SEEN)]
     assert await log.count_waiting(JULIET) == 0
 
 
@@ -123,7 +123,7 @@ async def test_the_order_of_units_counts(stores: Stores) -> None:
     one = entry(log, flags=VISIBLE | AWAITING)
     units = [
         Unit(entries=[one], sessions={1: Saved(1, JULIET, b"1")}),
-        Unit(delivered=[one.key], journal=[Journaled(1, 1, b"1")]),
+        Unit(delivered=[one.key], journal=[Journaled(1, 1, 1, b"1")]),
         Unit(awaiting=[one.key], handled={1: 5}, ended=[1]),
         Unit(sessions={1: Saved(1, JULIET, b"2")}),
         Unit(delivered=[one.key]),
@@ -138,7 +138,7 @@ async def test_the_order_of_units_counts(stores: Stores) -> None:
 async def test_a_bad_unit_writes_nothing_and_hurts_nobody_else(stores: Stores) -> None:
     log = stores.log
     there = entry(log)
-    await commit(log, Unit([there], journal=[Journaled(7, 7, b"there")]))
+    await commit(log, Unit([there], journal=[Journaled(7, 7, 1, b"there")]))
     session = {1: Saved(1, JULIET, b"")}
     bad = [
         Unit([entry(log), there], sessions=session),
@@ -147,7 +147,7 @@ async def test_a_bad_unit_writes_nothing_and_hurts_nobody_else(stores: Stores) -
         Unit([entry(log, "\0")], sessions=session),
         Unit([entry(log), entry(log, at=AT + 1, key=log.next_key(AT))], sessions=session),
         Unit([entry(log)], sessions={1: Saved(1, "\0", b"")}),
-        Unit([entry(log)], sessions=session, journal=[Journaled(7, 7, b"again")]),
+        Unit([entry(log)], sessions=session, journal=[Journaled(7, 7, 1, b"again")]),
     ]
     twice = entry(log)
     bad.append(Unit([twice, twice], sessions=session))
@@ -169,7 +169,7 @@ async def test_sessions_come_back(stores: Stores) -> None:
     log = stores.log
     two = Saved(2**62, ROMEO, b"\x00two")
     one = Saved(1, JULIET, b"one")
-    rows = [Journaled(1, first, b"\xff%d" % first) for first in (2**40, 5, 10, 2)]
+    rows = [Journaled(1, first, 3, b"\xff%d" % first) for first in (2**40, 5, 10, 2)]
     await commit(
         log, Unit(sessions={two.number: two, 1: one}, handled={1: 2**32 - 1}, journal=rows)
     )
@@ -187,21 +187,42 @@ async def test_sessions_come_back(stores: Stores) -> None:
 
 async def test_what_is_journaled_goes_when_it_is_not_needed(stores: Stores) -> None:
     log = stores.log
-    rows = [Journaled(number, first, b"") for number in (1, 2) for first in (1, 4, 9)]
+    rows = [
+        Journaled(n, first, stanzas, b"")
+        for n in (1, 2)
+        for first, stanzas in ((1, 3), (4, 5), (9, 1))
+    ]
     sessions = {number: Saved(number, JULIET, b"") for number in (1, 2)}
     await commit(log, Unit(sessions=sessions, journal=rows))
 
-    async def firsts(forget: dict[int, int]) -> list[list[int]]:
-        await commit(log, Unit(forget=forget))
+    async def firsts(forget: dict[int, int], *journal: Journaled) -> list[list[int]]:
+        await commit(log, Unit(forget=forget, journal=list(journal)))
         return [[row.first for row in one.journal] for one in await log.recover()]
 
     assert await firsts({1: 0, 2: 3}) == [[1, 4, 9], [1, 4, 9]]
     assert await firsts({1: 4}) == [[4, 9], [1, 4, 9]]
     assert await firsts({1: 8, 2: 9, 3: 9}) == [[4, 9], [9]]
-    # What is in the last row nobody can tell from outside.
-    assert await firsts({1: 1000}) == [[9], [9]]
-    await commit(log, Unit(forget={1: 1000}, journal=[Journaled(1, 1000, b"")]))
-    assert await firsts({1: 1000}) == [[1000], [9]]
+    # What is journaled in the same unit comes after, whatever its places.
+    assert await firsts({1: 2**62}, Journaled(1, 4, 2, b"new")) == [[4], [9]]
+    assert await firsts({2: 10}) == [[4], []]
+
+
+async def test_journals_of_units_of_one_moment(stores: Stores) -> None:
+    log = stores.log
+    units = [
+        Unit(sessions={1: Saved(1, JULIET, b"")}, journal=[Journaled(1, 1, 2, b"a")]),
+        Unit(journal=[Journaled(1, 3, 2, b"b"), Journaled(2, 3, 2, b"other")]),
+        Unit(forget={1: 3}, journal=[Journaled(1, 5, 1, b"c")]),
+        Unit(forget={1: 4, 2: 1}),
+        Unit(forget={1: 2**62}, journal=[Journaled(1, 3, 3, b"again")]),
+        Unit(forget={1: 5}, journal=[Journaled(1, 6, 1, b"d")], sessions={2: Saved(2, ROMEO, b"")}),
+    ]
+    done = [log.commit(unit) for unit in units]
+    await asyncio.gather(*(one for one in done if one is not None))
+    assert [[row.items for row in one.journal] for one in await log.recover()] == [
+        [b"again", b"d"],
+        [b"other"],
+    ]
 
 
 async def test_unsettled(stores: Stores) -> None:
@@ -212,6 +233,9 @@ async def test_unsettled(stores: Stores) -> None:
     await add(log, last)
     assert await log.unsettled() == [rows[0].key, rows[3].key, rows[4].key, last.key]
     await commit(log, Unit(checkpoint=rows[3].key))
+    assert await log.unsettled() == [rows[4].key, last.key]
+    await add(log, entry(log, flags=VISIBLE | SEEN), seen := entry(log))
+    await commit(log, Unit(delivered=[seen.key]))
     assert await log.unsettled() == [rows[4].key, last.key]
     await commit(log, Unit(checkpoint=rows[0].key, awaiting=[last.key]))
     assert await log.unsettled() == [rows[4].key]
@@ -338,7 +362,7 @@ async def test_erase(stores: Stores) -> None:
     mine.entries[0] = mine.entries[0]._replace(flags=VISIBLE | AWAITING, unique="u")
     mine.sessions = {1: Saved(1, JULIET, b""), 2: Saved(2, ROMEO, b"")}
     mine.handled = {1: 1, 2: 2}
-    mine.journal = [Journaled(1, 1, b""), Journaled(2, 1, b"")]
+    mine.journal = [Journaled(1, 1, 1, b""), Journaled(2, 1, 1, b"")]
     await commit(log, mine)
     await commit(log, theirs)
     await log.erase(JULIET)
@@ -354,7 +378,7 @@ async def test_erase(stores: Stores) -> None:
     for query in (ArchiveQuery(), ArchiveQuery(text="hello"), ArchiveQuery(keys=(key,))):
         page = await log.page(JULIET, replace(query, count=True))
         assert (page.entries, page.complete, page.count) == ((), True, 0)
-    assert await log.recover() == [Restored(Saved(2, ROMEO, b""), 2, (Journaled(2, 1, b""),))]
+    assert await log.recover() == [Restored(Saved(2, ROMEO, b""), 2, (Journaled(2, 1, 1, b""),))]
     romeos = [mine.entries[1].key, theirs.entries[0].key]
     assert await keys(log, ROMEO) == romeos
     assert await keys(log, ROMEO, text="hello") == romeos

@@ -27,13 +27,14 @@ STEPS = (0.0, 0.0001, 0.5, 3.0, 100.0, -0.25, -2.0, -50.0)
 
 
 def a_message() -> st.SearchStrategy[tuple[Any, ...]]:
-    """Peer, resource, step of the clock, flags, words; and whether the peer has a copy."""
+    """Peer, resource, step of the clock, flags, words, whether the peer has a copy, its place."""
     return st.tuples(
         st.sampled_from(PEERS),
         st.sampled_from(RESOURCES),
         st.sampled_from(STEPS),
         st.sampled_from([VISIBLE] * 4 + [VISIBLE | SENT, VISIBLE | AWAITING, AWAITING, 0]),
         st.lists(st.sampled_from(WORDS), max_size=3),
+        st.booleans(),
         st.booleans(),
     )
 
@@ -80,29 +81,31 @@ def matches(row: Entry, text: str, query: ArchiveQuery) -> bool:
 
 
 async def write(log: Log, owner: str, script: Sequence[tuple[Any, ...]]) -> dict[int, Any]:
-    """Commit messages, two in a unit; returns entries with their texts, by key."""
+    """Commit messages, a few in a unit; returns entries with their texts, by key.
+
+    The keys of the two copies of a message enclose those of others, in all orders.
+    """
     model: dict[int, tuple[Entry, str]] = {}
     at = AT
-    for some in _pairs(script):
+    for first in range(0, len(script), 3):
+        some = script[first : first + 3]
+        times = [at := at + step for _, _, step, *_ in some]
+        inner = [log.next_key(time) for time in times]
+        outer = [log.next_key(time) for time in times[::-1]][::-1]
         unit = Unit()
-        for peer, resource, step, flags, words, copied in some:
-            at += step
-            text = " ".join(words)
-            copy = entry(log, peer, owner, at)
-            mine = entry(log, owner, peer, at, resource=resource, flags=flags)
-            doc = copy.key if copied else mine.key
-            mine = mine._replace(doc=doc if words else 0)
-            copy = copy._replace(doc=doc if words else 0)
-            unit.entries += [copy, mine] if copied else [mine]
+        for one, time, *ends in zip(some, times, inner, outer, strict=True):
+            peer, resource, _, flags, words, copied, turned = one
+            mine, copy = ends[::-1] if turned else ends
+            doc = (copy if copied else mine) if words else 0
+            row = entry(log, owner, peer, time, key=mine, resource=resource, flags=flags, doc=doc)
+            unit.entries.append(row)
+            if copied:
+                unit.entries.append(entry(log, peer, owner, time, key=copy, doc=doc))
             if words:
-                unit.docs.append(Doc(doc, (owner,), text))
-            model[mine.key] = (mine, text)
+                unit.docs.append(Doc(doc, (owner,), " ".join(words)))
+            model[mine] = (row, " ".join(words))
         await commit(log, unit)
     return model
-
-
-def _pairs(script: Sequence[tuple[Any, ...]]) -> list[Sequence[tuple[Any, ...]]]:
-    return [script[at : at + 2] for at in range(0, len(script), 2)]
 
 
 async def compare(log: Log, owner: str, model: dict[int, Any], query: ArchiveQuery) -> None:
@@ -132,7 +135,6 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_index, "_OF_ONE", 4)
     monkeypatch.setattr(log_docs, "_MOST", 3)
     monkeypatch.setattr(log_read, "_DOCS", (1, 2))
-    monkeypatch.setattr(log_read, "_LEAST", 0)
     monkeypatch.setattr(log_write, "_LEAVING", 3)
 
 
@@ -239,3 +241,32 @@ async def test_a_unit_that_was_overtaken_is_found(stores: Stores, small_steps: N
     assert (await keys(log))[:2] == [row.key for row in late]
     assert (await keys(log, peer=ROMEO))[:2] == [row.key for row in late]
     assert await keys(log, text="late") == [row.key for row in late]
+
+
+@pytest.mark.asyncio
+async def test_searches_when_the_copies_of_messages_enclose_others(
+    stores: Stores, small_steps: None
+) -> None:
+    log = stores.log
+    for distance in (0.0, 2.0):
+        owner = f"owner{distance}@capulet.example"
+        for turned in (False, True):
+            first = [log.next_key(AT) for _ in range(4)]
+            second = [log.next_key(AT + distance) for _ in range(4)][::-1]
+            mine, texts = (second, first) if turned else (first, second)
+            unit = Unit()
+            for key, doc in zip(mine, texts, strict=True):
+                unit.entries += [
+                    entry(log, owner, key=key, doc=doc),
+                    entry(log, ROMEO, owner, AT + distance, key=doc, doc=doc),
+                ]
+                unit.docs.append(Doc(doc, (owner, ROMEO), "word"))
+            await commit(log, unit)
+        expected = await keys(log, owner)
+        assert len(expected) == 8
+        for limit in (1, 2, 8):
+            for at, key in enumerate([expected[0] - 1, *expected, expected[-1] + 1]):
+                query: dict[str, Any] = {"text": "word", "limit": limit}
+                assert await keys(log, owner, after=key, **query) == expected[at:][:limit]
+                before = await keys(log, owner, before=key, backwards=True, **query)
+                assert before == expected[: max(0, at - 1)][-limit:]

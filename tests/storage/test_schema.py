@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, insert, text
 from structlog.testing import capture_logs
 
-from jabberd.storage.api import RosterPage, SchemaTooNew, StorageError, StorageFull
+from jabberd.storage.api import RosterPage, SchemaTooNew, StorageError, StorageFull, Stores
 from jabberd.storage.engine import explain, make_engine, parse_url
+from jabberd.storage.log_api import ArchiveQuery, Entry, Journaled, Restored, Saved
 from jabberd.storage.open import open_stores
 from jabberd.storage.schema import CURRENT, Schema, _migrate, prepare
 from jabberd.storage.tables import METADATA, REVISION, REVISIONS
@@ -216,7 +217,26 @@ async def test_databases_of_former_versions_open(revision: str, tmp_path: Path) 
         (2.5, b"<message>2</message>"),
     ]
     assert await stores.roster.item(JULIET, ROMEO) == FULL_ITEM
+    if revision >= "0002":
+        await has_log(stores, queued)
     await stores.close()
+
+
+async def has_log(stores: Stores, entries: Sequence[Entry]) -> None:
+    """What later fixtures have beside the messages that wait."""
+    log = stores.log
+    assert [(one.peer, one.unique) for one in entries] == [(JULIET, "id1"), (JULIET, "id2")]
+    assert (await log.page(JULIET, ArchiveQuery(peer=JULIET))).entries == tuple(entries)
+    assert (await log.page(JULIET, ArchiveQuery(text="words 2"))).entries == (entries[1],)
+    assert await log.recover() == [
+        Restored(
+            Saved(number, JULIET, b"data\x00"),
+            2**32 - number,
+            (Journaled(number, 7, 3, b"items\x00"),),
+        )
+        for number in (1, 2)
+    ]
+    assert log.next_key(0.0) == entries[1].key + 1
 
 
 def test_a_first_start_does_without_alembic(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ class ArchivePage:
     count: int | None = None
 
 
-FIND_MOST: Final = 10_000
+FIND_MOST: Final = 2_000
 """`Log.find` looks at so many of the newest entries with a peer."""
 
 COUNT_MOST: Final = 10_000

@@ -107,9 +107,12 @@ class LogIndex:
 
     def named(self) -> set[int]:
         """Owners and peers of entries that are not in the index."""
-        names = {*self._recent, *self._new[::3], *[code >> 1 for code in self._new[2::3]]}
-        for values in self._recent.values():
-            names.update([code >> 1 for code in values[1::2]])
+        names = {*self._new[::3], *[code >> 1 for code in self._new[2::3]]}
+        added = set(self._added)
+        for owner, values in self._recent.items():
+            peers = [] if owner in added else [peer for _, peer, _ in read_recent(values)]
+            if peers:
+                names.update(peers, (owner,))
         return names
 
     def _show(self) -> None:

@@ -31,8 +31,6 @@ _VISIBLE: Final = int(Flag.VISIBLE)
 _AWAITING: Final = int(Flag.AWAITING)
 _SENT: Final = int(Flag.SENT)
 
-# The clock is taken to have stepped back so far even where it was never seen to (ms).
-_LEAST: Final = 1000
 _ENTRY: Final = "l.key, p.jid, l.resource, l.at, l.flags, l.mark, l.doc, l.stanza"
 _key: Final = itemgetter(0)
 _DOCS: Final = (64, 1024)
@@ -235,8 +233,8 @@ class LogReader:
             arguments.append(query.start)
         if query.end is not None:
             # A key may be greater, by as much as the clock has stepped back.
-            late = max(self._shared.late, _LEAST) + 1
-            before = min(before, key_at(query.end) + (late << KEY_BITS))
+            late = (self._shared.late + 1) << KEY_BITS
+            before = min(before, key_at(query.end) + late)
             where += " AND l.at <= ?"
             arguments.append(query.end)
         return _Range(number, after, before, peer, where, tuple(arguments))
@@ -293,9 +291,11 @@ class LogReader:
         """
         backwards = query.backwards
         people = [f"@{number}" for number in {which.owner, which.peer} if number]
-        apart = (max(self._shared.apart, _LEAST) + 1) << KEY_BITS
+        apart = (self._shared.apart + 1) << KEY_BITS
         low, high = max(0, which.after - apart), min(limits.INTEGER_MAX, which.before + apart)
         some, most = _DOCS
+        if limit > COUNT_MOST:
+            some = limit  # to count: all at once is quicker than some at a time
         found: list[Row] = []
         while True:
             search = Search([*people, *words], low, high, backwards, some)
@@ -328,7 +328,7 @@ class LogReader:
         conditions, arguments = _conditions(which)
         if query.keys is not None:
             conditions += f" AND l.key IN (SELECT value FROM {self._dialect.each})"
-            arguments = (*arguments, self._dialect.numbers(query.keys))
+            arguments = (*arguments, self._given(query.keys))
         given = (self._dialect.numbers(docs), *arguments)
         ways = (
             "l.key = j.value AND l.doc = l.key",
@@ -342,9 +342,11 @@ class LogReader:
 
     def _of_keys(self, which: _Range, keys: Iterable[int]) -> _Part:
         conditions, arguments = _conditions(which)
-        given = self._dialect.numbers({limits.clamp(key) for key in keys})
         source = f"{self._dialect.each} CROSS JOIN log AS l"
-        return _Part(source, f"l.key = j.value{conditions}", (given, *arguments))
+        return _Part(source, f"l.key = j.value{conditions}", (self._given(keys), *arguments))
+
+    def _given(self, keys: Iterable[int]) -> object:
+        return self._dialect.numbers({limits.clamp(key) for key in keys})
 
     def _of_range(self, which: _Range, *, bare: bool = False) -> list[_Part]:
         """By the index, and what is too new to be in it; `bare` without entries, to count."""

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from jabberd.storage import limits
 from jabberd.storage.api import StorageError
-from jabberd.storage.log_api import KEY_BITS, Flag, Unit
+from jabberd.storage.log_api import KEY_BITS, Flag, Journaled, Unit
 from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, Row, many
 from jabberd.storage.log_docs import DocIndex
 from jabberd.storage.log_index import LogIndex, read_recent
@@ -42,7 +42,11 @@ _HANDLED: Final = (
     " ON CONFLICT (number) DO UPDATE SET handled = excluded.handled"
 )
 _JOURNAL: Final = f"INSERT INTO log_journal (number, first, stanzas, items) {VALUES}"
-_FORGET: Final = "DELETE FROM log_journal WHERE number = ? AND first + stanzas <= ?"
+_FORGET: Final = (
+    "DELETE FROM log_journal WHERE (number, first) IN (SELECT old.number, old.first"
+    f" FROM ({VALUES}) AS asked CROSS JOIN log_journal AS old"
+    " WHERE old.number = asked.column1 AND old.first + old.stanzas <= asked.column2)"
+)
 _REMOVED: Final = "RETURNING key, owner, peer, doc"
 
 
@@ -98,6 +102,7 @@ class LogWriter:
         self._docs = DocIndex(dialect, texts) if own else None
         # Names of accounts and peers that may be nobody's any more.
         self._leaving: set[int] = set()
+        self._unseen = 0
         # Of the transaction that is running.
         self._names: dict[str, int] = {}
         self._late = 0
@@ -135,7 +140,7 @@ class LogWriter:
             self._index.keep_up(connection)
         if self._docs is not None:
             self._docs.keep_up(connection)
-        if len(self._leaving) >= _LEAVING:
+        if self._unseen >= _LEAVING:
             self._drop_names(connection)
         return [None] * len(commits)
 
@@ -172,7 +177,7 @@ class LogWriter:
         )
         rows = self._dialect.rows(connection, statement, (self._dialect.numbers(keys),))
         self._removed(connection, rows)
-        if len(self._leaving) >= _LEAVING:
+        if self._unseen >= _LEAVING:
             self._drop_names(connection)
         return len(rows)
 
@@ -323,8 +328,8 @@ class LogWriter:
             many(self._dialect, connection, _SESSIONS, rows)
         if unit.handled:
             many(self._dialect, connection, _HANDLED, list(unit.handled.items()))
-        for number, place in unit.forget.items():
-            self._dialect.run(connection, _FORGET, (number, place))
+        if unit.forget:
+            many(self._dialect, connection, _FORGET, list(unit.forget.items()))
         if unit.journal:
             many(self._dialect, connection, _JOURNAL, unit.journal)
         if unit.ended:
@@ -340,6 +345,7 @@ class LogWriter:
         # Their keys must not come again, and those that were given out later are on their way.
         self._raise(connection, "floor", self._shared.last)
         self._leaving.update(chain.from_iterable([row[1:3] for row in rows]))
+        self._unseen += len(rows)
 
     def _release(self, connection: Connection, docs: Iterable[int]) -> None:
         """Delete those of these texts to which no entry points any more."""
@@ -373,7 +379,8 @@ class LogWriter:
         for (name,) in self._dialect.rows(connection, statement, (self._dialect.numbers(left),)):
             self._names.pop(name, None)
             self._shared.names.pop(name, None)
-        self._looked_at |= self._leaving
+        self._looked_at |= left
+        self._unseen = 0
 
     def _raise(self, connection: Connection, column: str, to: int) -> None:
         raise_state(self._dialect, connection, column, to)
@@ -414,19 +421,24 @@ def merge(units: Sequence[Unit]) -> list[Unit]:
         into.delivered += unit.delivered
         into.sessions.update(unit.sessions)
         into.handled.update(unit.handled)
-        into.forget.update(unit.forget)
+        if unit.forget:
+            into.journal = [row for row in into.journal if not _forgotten(row, unit.forget)]
+            for number, place in unit.forget.items():
+                into.forget[number] = max(place, into.forget.get(number, place))
         into.journal += unit.journal
         into.ended += unit.ended
         into.checkpoint = max(into.checkpoint, unit.checkpoint)
     return merged
 
 
+def _forgotten(row: Journaled, forget: Mapping[int, int]) -> bool:
+    """Whether a row that would be forgotten at once need not be written."""
+    return row.number in forget and row.first + row.stanzas <= forget[row.number]
+
+
 def _disagree(one: Unit, next_one: Unit) -> bool:
-    """Whether the order matters: flags that are set again, sessions that are over, journals."""
+    """Whether the order matters: flags that are set again, sessions that are over."""
     if one.delivered and not set(one.delivered).isdisjoint(next_one.awaiting):
-        return True
-    # A journal that is forgotten may be one that is not written yet.
-    if not {row.number for row in one.journal}.isdisjoint(next_one.forget):
         return True
     touched: Iterable[int] = chain(
         next_one.sessions, next_one.handled, (row.number for row in next_one.journal)

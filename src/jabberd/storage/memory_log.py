@@ -183,9 +183,12 @@ class MemoryLog:
         places = {(row.number, row.first) for row in unit.journal}
         if len(keys) < len(unit.entries) or any(key in self._entries for key in keys):
             raise StorageError("the database refused: an entry with this key is there already")
-        if len(places) < len(unit.journal) or any(
-            row.first in self._journal.get(row.number, ()) for row in unit.journal
-        ):
+        kept = {
+            (number, first)
+            for number in {row.number for row in unit.journal}
+            for first in self._unforgotten(number, unit.forget.get(number, 0))
+        }
+        if len(places) < len(unit.journal) or not places.isdisjoint(kept):
             raise StorageError("the database refused: this place is in the journal already")
 
     def _write(self, unit: Unit) -> None:
@@ -215,13 +218,16 @@ class MemoryLog:
             if number in self._sessions:
                 self._sessions[number] = (self._sessions[number][0], handled)
         for number, place in unit.forget.items():
-            rows = self._journal.get(number, {})
-            kept = {first: row for first, row in rows.items() if first + row.stanzas > place}
-            self._journal[number] = kept
+            if number in self._journal:
+                self._journal[number] = self._unforgotten(number, place)
         for row in unit.journal:
             self._journal.setdefault(row.number, {})[row.first] = row
         for number in unit.ended:
             self._end(number)
+
+    def _unforgotten(self, number: int, place: int) -> dict[int, Journaled]:
+        rows = self._journal.get(number, {})
+        return {first: row for first, row in rows.items() if first + row.stanzas > place}
 
     def _end(self, number: int) -> None:
         self._sessions.pop(number, None)
