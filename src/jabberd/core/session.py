@@ -149,8 +149,8 @@ class SessionState:
     (`committed`); written. A stanza never overtakes another one that was sent before it.
     """
 
-    __slots__ = ("_filter", "_gate", "_held", "_slots", "_stored", "delivered", "facts", "jid",
-                 "mark", "missed", "presence", "priority")  # fmt: skip
+    __slots__ = ("_filter", "_gate", "_held", "_slots", "_stored", "delivered", "ended",
+                 "facts", "jid", "mark", "missed", "presence", "priority")  # fmt: skip
 
     def __init__(self, jid: JID, facts: SessionFacts) -> None:
         self.jid = jid
@@ -160,6 +160,7 @@ class SessionState:
         self.priority = 0
         self.mark = Mark()
         self.missed = False  # messages of the log were left there while it was on hold
+        self.ended = False  # whoever still sends to it finds nobody
         self._slots: dict[Slot[object], object] | None = None  # made when first needed
         self._stored: dict[str, object] | None = None  # slots of a former process, by name
         self._held: list[tuple[Stanza, Parcel | None]] | None = None
@@ -211,6 +212,11 @@ class SessionState:
 
     def _emit(self, stanza: Stanza, parcel: Parcel | None) -> None:
         """Write it, now or when it is durable and nothing older waits."""
+        if self.ended:
+            if parcel is not None:
+                parcel.holders += 1
+                parcel.drop()
+            return
         if parcel is None:
             if self._gate:
                 self._gate.append((None, stanza, None))
@@ -251,6 +257,7 @@ class SessionState:
 
     def abandon(self) -> None:
         """The session is over: what could not be written goes back to where it came from."""
+        self.ended = True
         gate, self._gate = self._gate, None
         held, self._held = self._held, None
         self._filter = None

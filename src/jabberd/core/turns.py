@@ -100,13 +100,14 @@ class Turns:
             self._seal(turn)
 
     def _seal(self, turn: Turn) -> None:
+        # First: what a session says while it journals belongs to the next turn.
+        self._open = None
+        self._committing = turn
         unit = turn.unit
-        for gate in turn.gates:
+        for gate in list(turn.gates):
             gate.journal(unit)
         if self._checkpoint > self._stored_checkpoint:
             unit.checkpoint = self._checkpoint
-        self._open = None
-        self._committing = turn
         if not unit:
             self._end(turn, None)
             return

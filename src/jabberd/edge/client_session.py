@@ -138,8 +138,8 @@ class ClientSession(SessionState):
 
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
-        bare = parcel is None and self.sm is None and self._gate is None
-        if bare and self._held is None and self._filter is None:  # as often: some calls less
+        plain = parcel is None and self.sm is None and self._gate is None
+        if plain and self._held is None and self._filter is None:  # as often: some calls less
             self.write(stanza)
             return
         super().send(stanza, parcel, ahead=ahead)
