@@ -135,13 +135,11 @@ class Sasl2InitiatingStream(InitiatingStream):
 
     def _send(self, mechanism: ClientMechanism) -> None:
         self._mechanism = mechanism
-        fast = isinstance(mechanism, HtClient)
         request = replace(
             self._request,
             mechanism=mechanism.name,
             initial=mechanism.initial(),
-            fast=fast,
-            upgrades=frozenset(UPGRADE + name for name in self._request.upgrades),
+            fast=isinstance(mechanism, HtClient),
         )
         self._write(elements2.authenticate(request))
         self._state = State.SASL2
@@ -192,7 +190,8 @@ class Sasl2InitiatingStream(InitiatingStream):
     def _continue(self, nonza: Nonza) -> list[Event]:
         element = nonza.element()
         tasks = _texts(element.find(ns.SASL2, "tasks"), ns.SASL2, "task")
-        mine = [name for name in self._request.upgrades if UPGRADE + name in tasks]
+        mine = [name for name in scram.NAMES if UPGRADE + name in self._request.upgrades]
+        mine = [name for name in mine if UPGRADE + name in tasks]
         try:
             self._prove(element)
             if not mine:

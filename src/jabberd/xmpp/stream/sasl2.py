@@ -49,7 +49,8 @@ class _Attempt:
 
     request: Authenticate
     known: tuple[keys.ScramKeys, ...] = ()  # what the account has
-    success: Success | None = None
+    account: JID | None = None  # whose login it is, once the mechanism is through
+    token: Token | None = None
     data: bytes | None = None  # the mechanism's last word, until it has been said
     tasks: list[str] = field(default_factory=list)  # SCRAM mechanisms that want keys
     salt: bytes = b""
@@ -89,6 +90,8 @@ class Sasl2Stream(Sasl1Stream):
         """Answer `KeysUpgraded`: the account has these keys now."""
         self._answer()
         attempt, _ = self._proved()
+        if not attempt.tasks:
+            raise LocalError("there were no keys to store")
         del attempt.tasks[0]
         return [*self._go_on(), *self._negotiate()]
 
@@ -96,13 +99,16 @@ class Sasl2Stream(Sasl1Stream):
         """Answer `InlineWanted`; where the result has a full JID, stanzas may flow.
 
         Raises:
-            LocalError: the JID is not a full one of the account.
+            LocalError: the JID is not a full one of the account, or a session without one was
+                resumed; or there are tasks left.
         """
         self._answer()
         attempt, account = self._proved()
         jid = result.jid
-        if jid is not None and (jid.bare != account or jid.is_bare):
-            raise LocalError(f"{jid.text} is no full address of {account.text}")
+        if attempt.tasks:
+            raise LocalError("the login is not over yet")
+        if (result.resumed and jid is None) or (jid and (jid.bare != account or jid.is_bare)):
+            raise LocalError(f"a session of {account.text} has a full address of that account")
         self._output.append(elements2.success(attempt.data, jid or account, result))
         if not result.resumed:  # XEP-0198 §9.2: that stream has its features
             self._output.append(opening.after_login(self.policy, bound=jid is not None))
@@ -199,8 +205,8 @@ class Sasl2Stream(Sasl1Stream):
             # XEP-0388 §2.3.
             text = "the stream is from somebody else"
             return self._refused(SaslError(SaslCondition.INVALID_AUTHZID, text))
-        self._name = account
-        attempt.success = success
+        self._name = attempt.account = account
+        attempt.token = success.token
         attempt.data = success.data
         attempt.tasks = self._tasks(attempt)
         return self._go_on()
@@ -208,9 +214,9 @@ class Sasl2Stream(Sasl1Stream):
     def _proved(self) -> tuple[_Attempt, JID]:
         """The login under way, and whose it is; the mechanism is through."""
         attempt = self._attempt
-        if attempt is None or attempt.success is None:
+        if attempt is None or attempt.account is None:
             raise LocalError("nobody has logged in")
-        return attempt, JID(attempt.success.username, self.policy.domain.domain)
+        return attempt, attempt.account
 
     def _go_on(self) -> list[Event]:
         attempt, account = self._proved()
@@ -221,22 +227,21 @@ class Sasl2Stream(Sasl1Stream):
             self._write(elements2.next_task(attempt.data, task))
             attempt.data = None
             return []
-        request, token = attempt.request, attempt.success.token if attempt.success else None
-        how, inline = self._how(), self.policy.inline
-        done = events.Authenticated(account, how, request.client, token is not None)
+        request, how, by_token = attempt.request, self._how(), attempt.token is not None
         wanted = events.InlineWanted(
             account=account,
             mechanism=how,
             client=request.client,
-            resume=request.resume if inline.resume else None,
-            bind=self._offered(request.bind),
+            resume=request.resume if self.policy.inline.resume else None,
+            bind=self._bind_request(request.bind),
             token_request=self._token_request(request),
-            token=token,
-            invalidate=request.invalidate and token is not None,
+            token=attempt.token,
+            invalidate=request.invalidate and by_token,
         )
+        done = events.Authenticated(account, how, request.client, by_token)
         return [done, *self._ask(wanted)]
 
-    def _offered(self, bind: BindRequest | None) -> BindRequest | None:
+    def _bind_request(self, bind: BindRequest | None) -> BindRequest | None:
         features = self.policy.inline.bind
         if bind is None or features is None:
             return None
