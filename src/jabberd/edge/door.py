@@ -11,7 +11,9 @@ from jabberd.core.host import LocalHost
 from jabberd.core.ports import RegisterApi
 from jabberd.core.router import Router
 from jabberd.core.session import Session, Sessions
+from jabberd.edge.client_session import ClientSession
 from jabberd.edge.resumption import Resumptions
+from jabberd.edge.sm import StreamManagement
 from jabberd.net.clock import Clock
 from jabberd.net.limits import Attempts
 from jabberd.net.wire import Wire
@@ -133,6 +135,19 @@ class ClientDoor:
             )
             self.features[host.domain.domain] = made
         return made + sm.FEATURE + _limits_element(self.limits_after)
+
+    def manage(self, session: ClientSession, wanted: sm.Enable) -> bytes:
+        """Begin stream management; returns the `<enabled/>`, which has to be written next."""
+        resumptions = self.resumptions
+        most = resumptions.bounds.seconds
+        resume = wanted.resume and most > 0 and not session.facts.temporary
+        seconds = min(wanted.max or most, most) if resume else 0
+        number = resumptions.next_number()
+        name = self.token() if resume else ""
+        session.manage(StreamManagement(number, name, seconds, durable=resume))
+        resumptions.add(session)
+        location = resumptions.location if resume else ""
+        return sm.enabled(name, resume=resume, max=seconds or None, location=location)
 
     async def register(self, stream: ReceivingStream, iq: Iq, wire: Wire) -> Iq:
         """Answer an in-band registration before login (XEP-0077)."""
