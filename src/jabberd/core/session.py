@@ -58,6 +58,9 @@ def flag_slot(name: str) -> Slot[bool]:
 READS_ARCHIVE: Final = flag_slot("session.reads-archive")
 """Whether its client has said that it fetches messages from the archive by itself (XEP-0386)."""
 
+CLIENT: Final = Slot("session.client", "", save=str, load=str)
+"""Which installation its client says it is (XEP-0388 §2.3); empty where it does not say."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
