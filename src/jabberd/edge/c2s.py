@@ -134,6 +134,11 @@ class ClientConnection:
         if self._stream is not None and not self._stream.closed:
             self._take(self._stream.close(error))
 
+    def dismiss(self, account: JID, client: str, error: StreamError) -> None:
+        """End the stream, if somebody logs in on it to this account (by this client, or any)."""
+        if self._login is not None and self._login.is_of(account, client):
+            self.close(error)
+
     def release(self, error: StreamError | None) -> None:
         """The session goes on without this connection."""
         self._session = None

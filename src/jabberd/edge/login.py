@@ -1,30 +1,23 @@
-"""Logging in: what happens on a client's stream until there is a session."""
+"""Logging in: who a client is, by what it has proved it, and what it gets for it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ClassVar, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Final
 
 import structlog
 
+from jabberd.core.accounts import AccountError
+from jabberd.core.clients import TokenGone
 from jabberd.core.derive import DeriveBusy
 from jabberd.core.eager import start
-from jabberd.core.session import SessionFacts
-from jabberd.edge.client_session import Carrier, ClientSession
+from jabberd.edge.arrival import Arrival, Owner
 from jabberd.edge.door import ClientDoor
-from jabberd.edge.resumption import ResumeFailed
 from jabberd.net.wire import Wire
-from jabberd.storage.api import StorageError
-from jabberd.xmpp import sm
-from jabberd.xmpp.error import (
-    Condition,
-    SaslCondition,
-    SaslError,
-    StanzaError,
-    StreamCondition,
-    StreamError,
-)
-from jabberd.xmpp.jid import JID, InvalidJID
+from jabberd.storage.api import Account, StorageError
+from jabberd.xmpp.error import SaslCondition, SaslError
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.payload import fast
 from jabberd.xmpp.sasl import anonymous
 from jabberd.xmpp.sasl.mechanism import Credentials
 from jabberd.xmpp.stream import events
@@ -32,20 +25,6 @@ from jabberd.xmpp.stream.events import Event
 from jabberd.xmpp.stream.receiving import ReceivingStream
 
 _log: Final = structlog.get_logger("jabberd.c2s")
-_SESSIONS: Final = 64  # of one account at a time; more are scripts gone wild
-
-
-class Owner(Carrier, Protocol):
-    """The connection, as its login sees it."""
-
-    def flush(self) -> None:
-        """Write what the stream has to say."""
-
-    def answer(self, found: list[Event]) -> None:
-        """Take what follows from an answer to the stream."""
-
-    def begin(self, session: ClientSession) -> None:
-        """The connection carries this session from now on."""
 
 
 class ClientLogin:
@@ -58,13 +37,16 @@ class ClientLogin:
         owner: the connection.
     """
 
-    __slots__ = ("_door", "_owner", "_stream", "_wire")
+    __slots__ = ("_account", "_arrival", "_client", "_door", "_name", "_stream", "_wire")
 
     def __init__(self, door: ClientDoor, wire: Wire, stream: ReceivingStream, owner: Owner) -> None:
         self._door = door
         self._wire = wire
         self._stream = stream
-        self._owner = owner
+        self._arrival = Arrival(door, wire, stream, owner)
+        self._name: JID | None = None  # as whom it tries
+        self._client = ""  # which installation it is, where that is known
+        self._account: Account | None = None  # as it was when it was asked for
 
     def take(self, event: Event) -> object:
         """Do what an event asks for; returns a task where that takes time."""
@@ -72,10 +54,18 @@ class ClientLogin:
             self._door.attempts.succeeded((event.account.text, self._source))
         elif isinstance(event, events.AuthenticationFailed):
             self._refused(event)
+        elif isinstance(event, events.BindWanted):
+            return start(self._arrival.bind(event))
+        elif isinstance(event, events.ResumeWanted):
+            return start(self._arrival.resume(event))
         else:
             work = self._WORK.get(type(event))
             return start(work(self, event)) if work is not None else None
         return None
+
+    def is_of(self, account: JID, client: str) -> bool:
+        """Whether it is a login to this account, and by this client; empty stands for any."""
+        return self._name == account and client in {"", self._client}
 
     @property
     def _source(self) -> str:
@@ -84,19 +74,42 @@ class ClientLogin:
     # Who it is
 
     async def _credentials(self, wanted: events.CredentialsWanted) -> None:
-        seconds = self._door.blocked(wanted.account, self._source)
+        if not await self._look_up(wanted.account):
+            return
+        account = self._account
+        found = Credentials(account.keys, account.disabled) if account is not None else None
+        self._arrival.answer(lambda: self._stream.credentials(found))
+
+    async def _tokens(self, wanted: events.TokensWanted) -> None:
+        if not await self._look_up(wanted.account):
+            return
+        self._client = wanted.client
+        account = self._account
+        # An account that is not there is asked for its tokens as well: it takes as long.
+        of = account or Account(wanted.account.text, (), 0.0)
+        try:
+            found = await self._door.clients.tokens(of, wanted.client)
+        except StorageError as error:
+            self._storage_failed(error)
+            return
+        disabled = account.disabled if account is not None else None
+        known = found if account is not None else ()
+        self._arrival.answer(lambda: self._stream.tokens(known, disabled))
+
+    async def _look_up(self, account: JID) -> bool:
+        """Find an account; False where the login has been refused instead."""
+        self._name, self._account = account, None
+        seconds = self._door.blocked(account, self._source)
         if seconds > 0:
             text = f"too many failed logins: try again in {int(seconds) + 1} seconds"
             self._refuse(SaslError(SaslCondition.TEMPORARY_AUTH_FAILURE, text))
-            return
+            return False
         try:
-            account = await self._door.stores.accounts.get(wanted.account.text)
+            self._account = await self._door.stores.accounts.get(account.text)
         except StorageError as error:
-            self._logger().error("storage failed at login", error=str(error))
-            self._refuse(_try_later())
-            return
-        found = Credentials(account.keys, account.disabled) if account is not None else None
-        self._answer(lambda: self._stream.credentials(found))
+            self._storage_failed(error)
+            return False
+        return True
 
     async def _derive(self, wanted: events.DeriveKey) -> None:
         try:
@@ -106,10 +119,14 @@ class ClientLogin:
         except DeriveBusy:
             self._refuse(_try_later())
             return
-        self._answer(lambda: self._stream.derived(key))
+        self._arrival.answer(lambda: self._stream.derived(key))
 
     def _refuse(self, error: SaslError) -> None:
-        self._answer(lambda: self._stream.refuse_login(error))
+        self._arrival.answer(lambda: self._stream.refuse_login(error))
+
+    def _storage_failed(self, error: StorageError) -> None:
+        self._logger().error("storage failed at login", error=str(error))
+        self._refuse(_try_later())
 
     def _refused(self, event: events.AuthenticationFailed) -> None:
         account = event.account
@@ -124,122 +141,50 @@ class ClientLogin:
 
     async def _register(self, wanted: events.RegisterWanted) -> None:
         answer = await self._door.register(self._stream, wanted.iq, self._wire)
-        self._answer(lambda: self._stream.reply(answer))
+        self._arrival.answer(lambda: self._stream.reply(answer))
 
-    def _answer(self, say: Callable[[], list[Event]]) -> None:
-        """Answer the stream's question, unless there is nobody any more who asked."""
-        if not self._gone():
-            self._owner.answer(say())
+    # What it gets
 
-    def _gone(self) -> bool:
-        return self._stream.closed
-
-    # A new session
-
-    async def _bind(self, wanted: events.BindWanted) -> None:
-        stream = self._stream
+    async def _upgraded(self, wanted: events.KeysUpgraded) -> None:
         try:
-            jid = wanted.account.with_resource(wanted.resource or self._door.token())
-            session = await self._open(jid, wanted.mechanism)
-        except (InvalidJID, StanzaError) as problem:
-            error = _bad_request(problem) if isinstance(problem, InvalidJID) else problem
-            self._answer(lambda: stream.refuse_bind(error))
-            return
-        if session is not None:
-            self._enter(session, stream.bound(jid))
+            await self._door.accounts.add_keys(wanted.account, wanted.keys, wanted.known)
+        except AccountError as error:
+            self._refuse(SaslError(SaslCondition.TEMPORARY_AUTH_FAILURE, str(error)))
+        except StorageError as error:
+            self._storage_failed(error)
+        else:
+            self._logger().info("keys added", account=wanted.account.text, hash=wanted.keys.hash)
+            self._arrival.answer(self._stream.stored)
 
-    async def _open(self, jid: JID, mechanism: str) -> ClientSession | None:
-        """Begin a session, which writes nothing yet; None where the client is gone by then.
-
-        Raises:
-            StanzaError: the account has too many.
-        """
-        door, wire = self._door, self._wire
-        replaced = False
-        while (old := door.sessions.find(jid)) is not None:
-            # RFC 6120 §7.7.2.2: whoever comes back after a broken connection gets the resource.
-            replaced = True
-            await _settled(door.drop(old, StreamError(StreamCondition.CONFLICT)))
-        if not replaced and len(door.sessions.of(jid.bare.text)) >= _SESSIONS:
-            text = f"an account may have {_SESSIONS} sessions"
-            raise StanzaError(Condition.RESOURCE_CONSTRAINT, text)
-        if self._gone():
-            return None
-        facts = SessionFacts(
-            address=wire.peer.host,
-            since=door.clock.now(),
-            mechanism=mechanism,
-            tls=wire.tls.version if wire.tls is not None else "",
-            temporary=mechanism == anonymous.NAME,
-        )
-        host = door.hosts[jid.domain]
-        session = ClientSession(jid, facts, host, door.resumptions, self._owner)
-        session.hold()  # nothing goes before the word that there is a session
-        self._owner.begin(session)
-        self._logger(jid).info("session started", mechanism=mechanism, tls=facts.tls)
-        await _settled(host.bind(session))
-        return None if self._gone() else session
-
-    def _enter(self, session: ClientSession, found: list[Event]) -> None:
-        """The stream has told the client of its session: let stanzas go, and come."""
-        self._owner.flush()
-        session.release()
-        self._owner.answer(found)
-
-    # A session that goes on
-
-    async def _resume(self, wanted: events.ResumeWanted) -> None:
-        stream, owner = self._stream, self._owner
+    async def _inline(self, wanted: events.InlineWanted) -> None:
+        self._name = wanted.account
+        self._client = wanted.client.id if wanted.client is not None else ""
+        keys = self._account.keys if self._account is not None else ()
+        token = b""
         try:
-            asked = sm.read_resume(wanted.nonza)
-            session = await self._door.resumptions.take(wanted.account, asked)
-            if session.sm is not None:
-                session.sm.resume(asked.h)
-        except ResumeFailed as failed:
-            data = sm.failed(failed.error.condition, failed.handled, failed.error.text)
-            self._answer(lambda: stream.resume_failed(data))
-            return
-        except StanzaError as error:
-            data = sm.failed(error.condition, text=error.text)
-            self._answer(lambda: stream.resume_failed(data))
-            return
-        except StreamError as error:  # XEP-0198 §6: more acknowledged than was sent
-            owner.close(error)
-            return
-        if self._gone() or session.sm is None:
-            session.since = self._door.resumptions.now()
-            return
-        owner.begin(session)
-        self._logger(session.jid).info("session resumed", mechanism=wanted.mechanism)
-        found = stream.resumed(sm.resumed(asked.previd, session.sm.handled))
-        owner.flush()
-        session.attach(owner)
-        owner.answer(found)
+            if wanted.mechanism != anonymous.NAME:  # such an account is gone in a while
+                grant = await self._door.clients.logged_in(wanted, keys)
+                token = fast.token(grant.token, grant.expires) if grant is not None else b""
+        except TokenGone:
+            self._refuse(SaslError(SaslCondition.NOT_AUTHORIZED))
+        except StorageError as error:
+            self._storage_failed(error)
+        else:
+            await self._arrival.inline(wanted, token)
 
-    def _logger(self, jid: JID | None = None) -> structlog.stdlib.BoundLogger:
-        bound = {"address": self._wire.peer.host}
-        if jid is not None:
-            bound["jid"] = jid.text
-        logger: structlog.stdlib.BoundLogger = _log.bind(**bound)
+    def _logger(self) -> structlog.stdlib.BoundLogger:
+        logger: structlog.stdlib.BoundLogger = _log.bind(address=self._wire.peer.host)
         return logger
 
     _WORK: ClassVar[dict[type, Callable[[ClientLogin, Any], Coroutine[Any, Any, None]]]] = {
         events.CredentialsWanted: _credentials,
+        events.TokensWanted: _tokens,
         events.DeriveKey: _derive,
         events.RegisterWanted: _register,
-        events.BindWanted: _bind,
-        events.ResumeWanted: _resume,
+        events.KeysUpgraded: _upgraded,
+        events.InlineWanted: _inline,
     }
 
 
 def _try_later() -> SaslError:
     return SaslError(SaslCondition.TEMPORARY_AUTH_FAILURE, "the server is busy: try again later")
-
-
-def _bad_request(error: InvalidJID) -> StanzaError:
-    return StanzaError(Condition.BAD_REQUEST, str(error))
-
-
-async def _settled(work: Awaitable[None] | None) -> None:
-    if work is not None:
-        await work
