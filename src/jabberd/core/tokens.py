@@ -22,7 +22,7 @@ from jabberd.xmpp.sasl.keys import HASHES, ScramKeys, pick
 
 _TOKEN_BYTES: Final = 32
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D §5.2.1.1
-_PSEUDONYM_BYTES: Final = 12
+_PSEUDONYM_BYTES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +170,10 @@ class Vault:
             return None
 
     def pseudonym(self, *parts: str) -> str:
-        """A name that always stands for these parts, and does not tell them."""
+        """A name of letters and digits that stands for these parts, and does not tell them."""
         text = json.dumps(parts).encode()
-        return _text(hmac.digest(self._names, text, "sha256")[:_PSEUDONYM_BYTES])
+        made = hmac.digest(self._names, text, "sha256")[:_PSEUDONYM_BYTES]
+        return base64.b32encode(made).decode("ascii").lower()  # fit for a command line
 
 
 def _text(data: bytes) -> str:
