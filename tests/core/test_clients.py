@@ -14,7 +14,7 @@ from jabberd.core.client_record import Record, read_record
 from jabberd.core.clients import ClientRules, ClientService, TokenGone
 from jabberd.core.command import CommandError, CommandRegistry, Table
 from jabberd.core.derive import Deriver
-from jabberd.core.session import CLIENT, SessionFacts, Sessions
+from jabberd.core.session import CLIENT_ID, SessionFacts, Sessions
 from jabberd.core.tokens import Issued, Place, Slots, Vault, mark_of, stands
 from jabberd.storage.api import Account, ScramKeys
 from jabberd.storage.memory import MemoryStores
@@ -99,7 +99,7 @@ class House:
         session = RecordingSession(ALICE.with_resource(resource), self.clock())
         session.facts = SessionFacts("127.0.0.1", self.clock(), how, "TLSv1.3")
         if client:
-            session.set(CLIENT, client)
+            session.set(CLIENT_ID, client)
         self.sessions.add(session)
         return session
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from jabberd.core.clients import ClientService
 from jabberd.core.ports import ClientsApi
-from jabberd.core.session import CLIENT
+from jabberd.core.session import CLIENT_ID
 from jabberd.core.tokens import Vault
 from jabberd.modules import clients
 from jabberd.xmpp.error import StreamCondition
@@ -124,7 +124,7 @@ async def test_the_list_is_the_owners(house: House) -> None:
 async def test_a_client_without_the_password_is_revoked(house: House) -> None:
     await house.only_a_token(PHONE)
     phone = await house.world.login("alice/phone")
-    phone.set(CLIENT, PHONE)
+    phone.set(CLIENT_ID, PHONE)
     alice = await house.world.login("alice/desk")
     names = {n: "<fast/>" in part for n, part in parts(await house.says(alice, "get", LIST))}
     (name,) = [n for n, has_token in names.items() if has_token]
@@ -145,7 +145,7 @@ def parts(answer: str) -> list[tuple[str, str]]:
 async def test_who_revokes_itself_gets_the_result_first(house: House) -> None:
     await house.only_a_token(PHONE)
     phone = await house.world.login("alice/phone")
-    phone.set(CLIENT, PHONE)
+    phone.set(CLIENT_ID, PHONE)
     (name,) = ids(await house.says(phone, "get", LIST))
     assert "type='result'" in await house.says(phone, "set", revoke(name))
     assert phone.ended
@@ -154,7 +154,7 @@ async def test_who_revokes_itself_gets_the_result_first(house: House) -> None:
 async def test_a_client_that_knows_the_password_is_not(house: House) -> None:
     await house.signs_in(PHONE, ask=NONE)
     phone = await house.world.login("alice/phone")
-    phone.set(CLIENT, PHONE)
+    phone.set(CLIENT_ID, PHONE)
     (name,) = ids(await house.says(phone, "get", LIST))
     answer = await house.says(phone, "set", revoke(name))
     # The last example of §3.2.
@@ -196,7 +196,7 @@ async def test_somebody_elses_client_is_not_there(house: House) -> None:
 async def test_the_end_of_a_session_is_remembered(house: House) -> None:
     await house.signs_in(PHONE)
     phone = await house.world.login("alice/phone")
-    phone.set(CLIENT, PHONE)
+    phone.set(CLIENT_ID, PHONE)
     house.world.clock.pass_(86_400)
     await house.world.leaves(phone)
     (client,) = await house.clients.list(ALICE)

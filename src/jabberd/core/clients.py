@@ -14,7 +14,7 @@ from typing import Final
 from jabberd.core.accounts import NoSuchClient
 from jabberd.core.client_record import Record, way_of
 from jabberd.core.client_store import ClientStore
-from jabberd.core.session import CLIENT, Session, Sessions
+from jabberd.core.session import CLIENT_ID, Session, Sessions
 from jabberd.core.tokens import Place, Slots, Vault, mark_of
 from jabberd.storage.api import Account, Stores
 from jabberd.xmpp.error import StreamCondition, StreamError
@@ -238,7 +238,7 @@ class ClientService:
         found = await self._accounts.get(owner)
         keys = found.keys if found is not None else ()
         sessions = self._sessions.of(owner)
-        ids = {session.get(CLIENT) for session in sessions}
+        ids = {session.get(CLIENT_ID) for session in sessions}
         clients: list[Client] = []
         async with self._store.locks.of(owner):
             records = await self._tidy(owner, keys)
@@ -246,7 +246,7 @@ class ClientService:
             access, here = record.access(keys, now), client in ids
             if access or here:
                 clients.append(self._shown(Place(owner, client), record, access, here=here))
-        strangers = (session for session in sessions if session.get(CLIENT) not in records)
+        strangers = (session for session in sessions if session.get(CLIENT_ID) not in records)
         clients += (self._of_session(session) for session in strangers)
         return sorted(clients, key=lambda client: client.last_seen, reverse=True)
 
@@ -299,7 +299,7 @@ class ClientService:
         sessions = self._sessions.of(owner)
         if client:
             self._dismiss(account, client)
-            return [session for session in sessions if session.get(CLIENT) == client]
+            return [session for session in sessions if session.get(CLIENT_ID) == client]
         strangers = [session for session in sessions if self._name_of(session) == name]
         if not strangers:
             raise NoSuchClient(f"{account.text} has no client of this name")
@@ -329,7 +329,7 @@ class ClientService:
     async def _tidy(self, owner: str, keys: Sequence[ScramKeys]) -> dict[str, Record]:
         """The clients of an account, without those that were not here for too long."""
         now, records = self._now(), await self._store.all(owner)
-        here = {session.get(CLIENT) for session in self._sessions.of(owner)}
+        here = {session.get(CLIENT_ID) for session in self._sessions.of(owner)}
         for client, record in list(records.items()):
             kept = record.last + self.rules.keep_seconds > now or "fast" in record.access(keys, now)
             if not kept and client not in here:
@@ -342,7 +342,7 @@ class ClientService:
         if len(await self._store.names(owner)) < self.rules.most:
             return
         records, now = await self._tidy(owner, keys), self._now()
-        here = {session.get(CLIENT) for session in self._sessions.of(owner)}
+        here = {session.get(CLIENT_ID) for session in self._sessions.of(owner)}
 
         def use(item: tuple[str, Record]) -> tuple[bool, bool, float]:
             client, record = item
@@ -356,7 +356,7 @@ class ClientService:
 
     def left(self, session: Session) -> None:
         """A session has ended: its client was here until now."""
-        client = session.get(CLIENT)
+        client = session.get(CLIENT_ID)
         if client and not session.facts.temporary:
             self._store.visited(Place(session.jid.bare.text, client), self._now())
 

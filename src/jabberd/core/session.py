@@ -58,8 +58,8 @@ def flag_slot(name: str) -> Slot[bool]:
 READS_ARCHIVE: Final = flag_slot("session.reads-archive")
 """Whether its client has said that it fetches messages from the archive by itself (XEP-0386)."""
 
-CLIENT: Final = Slot("session.client", "", save=str, load=str)
-"""Which installation its client says it is (XEP-0388 §2.3); empty where it does not say."""
+CLIENT_ID: Final = Slot("session.client-id", "", save=str, load=str)
+"""By what a client names itself at each login (XEP-0388); empty where it does not."""
 
 
 @dataclass(frozen=True, slots=True)

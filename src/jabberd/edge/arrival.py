@@ -9,7 +9,7 @@ import structlog
 
 from jabberd.core.host import LocalHost
 from jabberd.core.ports import ArchiveRules, CarbonsApi, CsiApi
-from jabberd.core.session import CLIENT, READS_ARCHIVE, Session, SessionFacts
+from jabberd.core.session import CLIENT_ID, READS_ARCHIVE, Session, SessionFacts
 from jabberd.edge.client_session import Carrier, ClientSession
 from jabberd.edge.door import ClientDoor
 from jabberd.edge.resumption import ResumeFailed
@@ -150,7 +150,7 @@ class Arrival:
 
         def replaced(other: Session) -> bool:
             # XEP-0386 §3.2: earlier sessions of the same client end.
-            return other.jid == jid or bool(client and other.get(CLIENT) == client)
+            return other.jid == jid or bool(client and other.get(CLIENT_ID) == client)
 
         try:
             session = await self._open(jid, wanted.mechanism, replaced)
@@ -235,7 +235,7 @@ class Arrival:
         host = door.hosts[jid.domain]
         session = ClientSession(jid, facts, host, door.resumptions, self._owner)
         if self._client:
-            session.set(CLIENT, self._client)
+            session.set(CLIENT_ID, self._client)
         session.hold()  # nothing goes before the word that there is a session
         self._owner.begin(session)
         self._logger(jid).info("session started", mechanism=mechanism, tls=facts.tls)
@@ -277,7 +277,7 @@ class Arrival:
             session.since = self._door.resumptions.now()
             return
         if self._client:
-            session.set(CLIENT, self._client)
+            session.set(CLIENT_ID, self._client)
         self._owner.begin(session)
         self._logger(session.jid).info("session resumed", mechanism=mechanism)
         found = say()
