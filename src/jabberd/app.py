@@ -19,7 +19,7 @@ from typing import Final
 
 import structlog
 
-from jabberd.assembly import Assembly
+from jabberd.assembly import Assembly, client_service
 from jabberd.config import (
     Config,
     HostConfig,
@@ -31,11 +31,12 @@ from jabberd.config import (
 )
 from jabberd.config.folder import locked
 from jabberd.core import log
-from jabberd.core.accounts import AccountService
+from jabberd.core.accounts import AccountHooks, AccountService
 from jabberd.core.admin import ServerProcess, all_commands
 from jabberd.core.command import CommandError, CommandRegistry
 from jabberd.core.derive import Deriver
 from jabberd.core.ports import PushApi
+from jabberd.core.session import Sessions
 from jabberd.edge.control import ControlServer
 from jabberd.net.clock import SystemClock
 from jabberd.net.holder import where
@@ -108,6 +109,7 @@ class RunningServer:
                     lambda: assembly.sessions,
                     process,
                     lambda account: _push(assembly, account),
+                    lambda: assembly.clients,
                 )
             )
             assembly.load_modules(commands)
@@ -184,6 +186,7 @@ class RunningServer:
             self.config,
             limits=fresh.limits,
             sessions=fresh.sessions,
+            clients=fresh.clients,
             log=fresh.log,
             host=host,
             source=fresh.source,
@@ -296,14 +299,17 @@ async def offline_registry(config: Config) -> AsyncIterator[CommandRegistry]:
         stores = await open_stores(config.storage, data=config.data)
         deriver = Deriver()
         try:
+            clock = SystemClock()
+            clients = client_service(config, stores, clock, Sessions())
             accounts = AccountService(
                 stores,
                 deriver,
                 config.host,
-                now=SystemClock().now,
+                now=clock.now,
                 iterations=config.passwords.iterations,
+                hooks=AccountHooks(withdraw=clients.withdraw),
             )
-            yield CommandRegistry(all_commands(lambda: accounts))
+            yield CommandRegistry(all_commands(lambda: accounts, clients=lambda: clients))
         finally:
             deriver.close()
             await stores.close()

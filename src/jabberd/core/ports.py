@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from jabberd.core.clients import Client
 from jabberd.core.module import Module
 from jabberd.core.parcel import Parcel
 from jabberd.core.session import Session
@@ -73,6 +74,23 @@ class MessagesApi(Protocol):
         When a client of the owner has that stanza, the entry waits no more. Several clients may
         be sent such stanzas at the same time.
         """
+
+
+class ClientsApi(Protocol):
+    """The clients of accounts (XEP-0494). Provided by the spine; see `core.clients`."""
+
+    async def list(self, account: JID) -> Sequence[Client]:
+        """Those that have access, the ones that were here last first."""
+
+    async def revoke(self, account: JID, name: str) -> Sequence[Session]:
+        """Forget a client and its tokens; returns its sessions, for the caller to close.
+
+        Raises:
+            NoSuchClient: the account has no client of this name.
+        """
+
+    def left(self, session: Session) -> None:
+        """A session has ended: its client was here until now."""
 
 
 class RosterApi(Protocol):
