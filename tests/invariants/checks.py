@@ -88,6 +88,7 @@ def seen_once(history: History) -> list[str]:
     """
     found = []
     promised = sorted(_promised(history))
+    full = {said.key for said in history.said() if said.full}
     for account, clients in sorted(history.accounts().items()):
         readers = _readers(clients)
         groups = [[one] for one in readers] if readers[0].archive else [readers]
@@ -103,8 +104,14 @@ def seen_once(history: History) -> list[str]:
                     if key.to == account and count > 1
                 ]
             for client in group:
-                incoming = (key for key in _came(client) if key.to == account)
-                found += [f"{client.name}: {text}" for text in _inversions(incoming)]
+                incoming = [key for key in _came(client) if key.to == account]
+                # What is for one client is given to it also while it is not available, when
+                # what is for the account waits (RFC 6121 §8.5.3.1): two addresses, two orders.
+                ways = [incoming]
+                if not client.archive:
+                    ways = [[key for key in incoming if (key in full) is way] for way in (False, True)]
+                for way in ways:
+                    found += [f"{client.name}: {text}" for text in _inversions(way)]
     return found
 
 

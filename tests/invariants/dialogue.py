@@ -97,7 +97,7 @@ class Dialogue:
         """Say the next message to an account, or to one of its resources."""
         self._numbers[to] += 1
         key = Key(self.history.account, self.history.resource, to, self._numbers[to])
-        said = Said(key, self._world.now())
+        said = Said(key, self._world.now(), full=resource is not None)
         self.history.said.append(said)
         self._said[key.id] = said
         self.timeline.live(key, None)

@@ -85,6 +85,7 @@ class Said:
     Attributes:
         key: which.
         at: when it was told.
+        full: whether it is addressed to one client of the recipient, not to the account.
         sessions: in which of the client's sessions it was written, each once per writing.
         acknowledged: when the server's `h` covered it (XEP-0198 §4); None while it has not.
         refused: the condition of the error that came back; None where none did.
@@ -95,6 +96,7 @@ class Said:
     sessions: list[int] = field(default_factory=list)
     acknowledged: float | None = None
     refused: str | None = None
+    full: bool = False
 
     @property
     def promised(self) -> bool:
