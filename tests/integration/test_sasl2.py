@@ -16,7 +16,7 @@ import pytest_asyncio
 import jabberd
 from jabberd.core.clients import ClientRules
 from jabberd.core.module import Module, OnSession, SessionEvent
-from jabberd.core.ports import ArchiveRules, CarbonsApi, CsiApi
+from jabberd.core.ports import CarbonsApi, CsiApi
 from jabberd.core.session import Session
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Message
@@ -309,25 +309,9 @@ async def test_an_account_has_so_many_sessions(server: jabberd.Server) -> None:
 # The archive
 
 
-class Everything:
-    """Every message is in the archive."""
-
-    searchable = False
-
-    def visible(self, message: Message, account: JID, *, outgoing: bool) -> bool:
-        return True
-
-
 async def test_who_reads_the_archive_gets_its_ends_and_nothing_twice(
     server: jabberd.Server,
 ) -> None:
-    host = server.running.assembly.hosts["example.com"]
-    async with await dial(server) as phone:
-        success = await phone.login("alice", bind("A"))
-        bound = success.find(f"{BIND2}bound")
-        assert bound is not None
-        assert names(bound) == []  # no archive
-    host.registry.ports[ArchiveRules] = host.keeper.rules = Everything()
     async with await dial(server) as phone:
         success = await phone.login("alice", bind("A"))
         metadata = success.find(f"{BIND2}bound/{MAM}metadata")

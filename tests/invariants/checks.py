@@ -109,7 +109,9 @@ def seen_once(history: History) -> list[str]:
                 # what is for the account waits (RFC 6121 §8.5.3.1): two addresses, two orders.
                 ways = [incoming]
                 if not client.archive:
-                    ways = [[key for key in incoming if (key in full) is way] for way in (False, True)]
+                    ways = [
+                        [key for key in incoming if (key in full) is way] for way in (False, True)
+                    ]
                 for way in ways:
                     found += [f"{client.name}: {text}" for text in _inversions(way)]
     return found
