@@ -129,6 +129,29 @@ async def commit(load: Load, rows: int, total: int, others: str | None) -> str:
     return f"{total / took:9.0f} rows/s {used / total * 1e6:6.2f} µs CPU/row   commit p99 {slow} ms"
 
 
+async def trickle(load: Load, rate: int, seconds: float, others: str | None) -> str:
+    """Commit one message at a time, so many in a second: how long each takes."""
+    waits: list[float] = []
+    flying: set[asyncio.Future[None]] = set()
+    units = [load.unit(2) for _ in range(int(rate * seconds))]
+    began, used = time.perf_counter(), cpu(others)
+    for number, unit in enumerate(units):
+        await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
+        done = load.log.commit(unit)
+        if done is not None:
+            done.add_done_callback(partial(_waited, waits, time.perf_counter()))
+            flying.add(done)
+    if flying:
+        await asyncio.wait(flying)
+    used = cpu(others) - used
+    waits.sort()
+    at = {share: waits[len(waits) * share // 100] * 1e3 for share in (50, 99)} if waits else {}
+    return (
+        f"{rate} messages/s, each alone: {used / len(units) * 1e6:.0f} µs CPU,"
+        f" p50 {at.get(50, 0):.2f}, p99 {at.get(99, 0):.2f}, worst {waits[-1] * 1e3:.2f} ms"
+    )
+
+
 async def fill(load: Load, total: int) -> None:
     """An archive of one account with so many messages, most of them with few contacts."""
     contacts = [f"contact{number}@example.net" for number in range(300)]
@@ -220,6 +243,9 @@ async def measure(options: argparse.Namespace, url: str) -> None:
             line = await commit(load, rows, options.total, others)
             what = f"{rows} rows{', docs' if docs else ''}{', sessions' if sessions else ''}"
             print(f"{what:28} {line}", flush=True)
+    for docs in (False, True):
+        load.docs = docs
+        print(f"{'docs' if docs else '    '} {await trickle(load, 500, 5.0, others)}", flush=True)
     if options.fill or options.ask:
         await questions(load, others)
     await stores.close()

@@ -262,6 +262,19 @@ async def test_locked_sqlite_is_busy_and_recovers(tmp_path: Path) -> None:
         assert await waiting(stores) == [b"before", b"after"]
 
 
+async def test_an_answer_that_takes_too_long_is_given_up(sql_url: str) -> None:
+    def count(connection: Connection, most: int) -> object:
+        numbers = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < :most)"
+        statement = text(f"{numbers} SELECT count(*) FROM n")
+        return connection.execute(statement, {"most": most}).scalar()
+
+    async with opened(sql_url, patience=0.25) as stores:
+        assert await stores.database.read(count, 10) == 10
+        with pytest.raises(StorageBusy):
+            await stores.database.read(count, 10**9)
+        assert await stores.database.read(count, 10) == 10
+
+
 async def test_locked_postgresql_is_busy_and_recovers(cluster: Cluster) -> None:
     url = cluster.new_url()
     async with opened(url) as holder, opened(url, patience=0.3) as stores:

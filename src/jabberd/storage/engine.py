@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -26,6 +27,8 @@ _CHECKPOINT_PAGES = 1000
 # After a checkpoint the write-ahead log is cut to this size, bytes.
 _LOG_KEPT = 64 * 1024 * 1024
 _CONNECT_SECONDS = 5
+# SQLite looks at the deadline of a statement after so many steps: some milliseconds.
+_STEPS = 100_000
 _WAL_RETRY = 0.02
 # SQLite's extended error codes hold the primary one in their low byte.
 _PRIMARY = 0xFF
@@ -165,9 +168,19 @@ def _postgresql_arguments(url: URL, patience: float, durability: Durability) -> 
     return chosen
 
 
-def for_reading(engine: Engine) -> Connection:
-    """Connect for single statements, each of which sees the last commit."""
-    return engine.connect().execution_options(isolation_level=_AUTOCOMMIT)
+def for_reading(engine: Engine, due: Callable[[], float] | None = None) -> Connection:
+    """Connect for single statements, each of which sees the last commit.
+
+    Args:
+        engine: of the database.
+        due: until when the statement that is running may take, by the monotonic clock; PostgreSQL
+            has a deadline of its own.
+    """
+    connection = engine.connect().execution_options(isolation_level=_AUTOCOMMIT)
+    if due is not None and engine.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: time.monotonic() > due(), _STEPS)
+    return connection
 
 
 def is_lost(error: Exception) -> bool:
@@ -201,6 +214,8 @@ def _explain_sqlite(cause: sqlite3.Error) -> StorageError:
         return StorageFull("no room left on the disk for the database")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StorageBusy("another process holds the database for too long")
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return StorageBusy("the answer took the database too long")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return StorageError(f"the database file is damaged, or is none: {_first_line(cause)}")
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:

@@ -27,11 +27,13 @@ LOG_COLUMNS: Final = ("key", "owner", "peer", "flags", "doc", "at", "resource", 
 WIDTH: Final = len(LOG_COLUMNS)
 
 VALUES: Final = "VALUES …"
-"""Where `many` puts rows."""
+"""Where `Dialect.run_values` puts rows."""
 
 _ADD_LOG: Final = f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}"
 
-# A database is given rows of so many values in one statement: each statement lets go of the
+_TYPES: Final = {int: "bigint", str: "text", bytes: "bytea"}
+
+# SQLite is given rows of so many values in one statement: each statement lets go of the
 # interpreter's lock, and may have to wait for it.
 _VALUES_AT_ONCE: Final = 576
 
@@ -75,6 +77,18 @@ class Dialect(Protocol):
     def rows(self, connection: Connection, statement: str, arguments: Row = ()) -> list[Row]:
         """Run a statement, and return its rows."""
 
+    def run_values(
+        self, connection: Connection, statement: str, values: list[Any], width: int
+    ) -> None:
+        """Run a statement for rows of this width, which take the place of `VALUES` in it.
+
+        Args:
+            connection: within a transaction.
+            statement: with `VALUES` in it.
+            values: numbers, texts and bytes of the rows, one after the other.
+            width: how many belong to a row.
+        """
+
     def add_log(self, connection: Connection, values: list[Any]) -> None:
         """Insert entries, given as the values of one after the other.
 
@@ -115,9 +129,18 @@ class SqliteDialect:
         found: list[Row] = driver.execute(statement, arguments).fetchall()
         return found
 
+    def run_values(
+        self, connection: Connection, statement: str, values: list[Any], width: int
+    ) -> None:
+        """See `Dialect.run_values`."""
+        at_once = _VALUES_AT_ONCE // width * width
+        for first in range(0, len(values), at_once):
+            some = values[first : first + at_once]
+            self.run(connection, _with_values(statement, width, len(some) // width), some)
+
     def add_log(self, connection: Connection, values: list[Any]) -> None:
         """See `Dialect.add_log`."""
-        many_values(self, connection, _ADD_LOG, values, WIDTH)
+        self.run_values(connection, _ADD_LOG, values, WIDTH)
 
     def add_docs(self, connection: Connection, docs: Sequence[Doc]) -> None:
         """See `Dialect.add_docs`; they are found from now on, but slowly until `index_docs`."""
@@ -183,6 +206,15 @@ class PostgresqlDialect:
         result = connection.exec_driver_sql(_percent(statement), tuple(arguments))
         return list(result.all())
 
+    def run_values(
+        self, connection: Connection, statement: str, values: list[Any], width: int
+    ) -> None:
+        """See `Dialect.run_values`; a column is one argument, so that the statement is known."""
+        if values:
+            types = tuple(_TYPES[type(value)] for value in values[:width])
+            columns = [values[column::width] for column in range(width)]
+            self.run(connection, _with_arrays(statement, types), columns)
+
     def add_log(self, connection: Connection, values: list[Any]) -> None:
         """See `Dialect.add_log`."""
         rows = [values[at : at + WIDTH] for at in range(0, len(values), WIDTH)]
@@ -229,25 +261,23 @@ class PostgresqlDialect:
 
 
 def many(dialect: Dialect, connection: Connection, statement: str, rows: Sequence[Row]) -> None:
-    """Run a statement for rows of equal length, which take the place of `VALUES` in it."""
+    """Like `Dialect.run_values`, for rows of equal length; does nothing without any."""
     if rows:
-        many_values(dialect, connection, statement, list(chain.from_iterable(rows)), len(rows[0]))
-
-
-def many_values(
-    dialect: Dialect, connection: Connection, statement: str, values: list[Any], width: int
-) -> None:
-    """Like `many`, for the values of rows of this width, one after the other."""
-    at_once = _VALUES_AT_ONCE // width * width
-    for first in range(0, len(values), at_once):
-        some = tuple(values[first : first + at_once])
-        dialect.run(connection, _with_values(statement, width, len(some) // width), some)
+        values = list(chain.from_iterable(rows))
+        dialect.run_values(connection, statement, values, len(rows[0]))
 
 
 @lru_cache(maxsize=1024)
 def _with_values(statement: str, columns: int, rows: int) -> str:
     row = f"({', '.join('?' * columns)})"
     return statement.replace(VALUES, f"VALUES {', '.join([row] * rows)}")
+
+
+@lru_cache(maxsize=1024)
+def _with_arrays(statement: str, types: tuple[str, ...]) -> str:
+    arrays = ", ".join([f"?::{name}[]" for name in types])
+    names = ", ".join([f"column{number}" for number in range(1, len(types) + 1)])
+    return statement.replace(VALUES, f"SELECT * FROM unnest({arrays}) AS given({names})")
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import itemgetter
 from typing import Final
 
@@ -23,58 +23,17 @@ from jabberd.storage.log_api import (
     key_at,
 )
 from jabberd.storage.log_dialects import Dialect, Row, Search
-from jabberd.storage.log_index import read_recent
-from jabberd.storage.log_write import Shared, number_of
+from jabberd.storage.log_select import ENTRY, Range, Selection
+from jabberd.storage.log_shared import Shared, number_of
 from jabberd.storage.words import words_asked
 
 _VISIBLE: Final = int(Flag.VISIBLE)
 _AWAITING: Final = int(Flag.AWAITING)
 _SENT: Final = int(Flag.SENT)
 
-_ENTRY: Final = "l.key, p.jid, l.resource, l.at, l.flags, l.mark, l.doc, l.stanza"
 _key: Final = itemgetter(0)
 _DOCS: Final = (64, 1024)
 """So many texts are looked at together: at first, and at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Which entries of which account.
-
-    Attributes:
-        owner: number of the account.
-        after: only keys behind this one.
-        before: only keys before this one.
-        peer: number of the peer; 0 for all.
-        where: further conditions on the entry `l`, each beginning with AND.
-        arguments: theirs.
-        visible: only entries that are.
-    """
-
-    owner: int
-    after: int
-    before: int
-    peer: int = 0
-    where: str = ""
-    arguments: tuple[object, ...] = ()
-    visible: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Entries `l` that one part of a statement finds.
-
-    Attributes:
-        source: what stands behind FROM.
-        where: what stands behind WHERE.
-        arguments: of both.
-        order: the column by which they come in order.
-    """
-
-    source: str
-    where: str
-    arguments: tuple[object, ...]
-    order: str = "l.key"
 
 
 class LogReader:
@@ -88,6 +47,7 @@ class LogReader:
     def __init__(self, dialect: Dialect, shared: Shared) -> None:
         self._dialect = dialect
         self._shared = shared
+        self._find = Selection(dialect, shared)
 
     def waiting(self, connection: Connection, asked: tuple[str, int, int]) -> list[Entry]:
         """See `Log.waiting`."""
@@ -97,7 +57,7 @@ class LogReader:
             return []
         rows = self._dialect.rows(
             connection,
-            f"SELECT {_ENTRY} FROM {self._awaiting()} JOIN log_names AS p ON p.id = l.peer"
+            f"SELECT {ENTRY} FROM {self._awaiting()} JOIN log_names AS p ON p.id = l.peer"
             f" WHERE l.owner = ? AND l.flags & {_AWAITING} <> 0 AND l.key > ?"
             " ORDER BY l.key LIMIT ?",
             (number, max(after, self._floor(number)), limit),
@@ -123,8 +83,11 @@ class LogReader:
         number = self._number(connection, owner)
         if number is None:
             return []
-        which = _Range(number, self._floor(number), limits.INTEGER_MAX, visible=False)
-        return _entries(owner, self._select(connection, [self._of_keys(which, keys)], len(keys)))
+        which = Range(number, self._floor(number), limits.INTEGER_MAX, visible=False)
+        return _entries(
+            owner,
+            self._find.select(connection, [self._find.of_keys(which, keys)], len(keys)),
+        )
 
     def bounds(self, connection: Connection, owner: str) -> tuple[Entry, Entry] | None:
         """See `Log.bounds`."""
@@ -138,7 +101,7 @@ class LogReader:
         number, other = self._number(connection, owner), self._number(connection, peer)
         if number is None or other is None:
             return None
-        which = _Range(
+        which = Range(
             number,
             self._floor(number),
             limits.INTEGER_MAX,
@@ -148,7 +111,7 @@ class LogReader:
             visible=False,
         )
         which = replace(which, after=max(which.after, self._too_old(connection, which)))
-        found = self._select(connection, self._of_range(which), 1, backwards=True)
+        found = self._find.select(connection, self._find.of_range(which), 1, backwards=True)
         return _entries(owner, found)[0] if found else None
 
     def page(self, connection: Connection, asked: tuple[str, ArchiveQuery]) -> ArchivePage:
@@ -187,12 +150,12 @@ class LogReader:
             where=f" AND l.at < ? AND l.flags & {_AWAITING} = 0",
             arguments=(before,),
         )
-        parts = self._of_range(which)
-        return [row[0] for row in self._select(connection, parts, limit, columns="l.key")]
+        parts = self._find.of_range(which)
+        return [row[0] for row in self._find.select(connection, parts, limit, columns="l.key")]
 
-    def _too_old(self, connection: Connection, which: _Range) -> int:
+    def _too_old(self, connection: Connection, which: Range) -> int:
         """The key up to which `find` does not look; 0 where it looks at everything."""
-        recent = self._recent(which)
+        recent = self._find.recent(which)
         if len(recent) > FIND_MOST:
             return recent[-FIND_MOST - 1]
         by_peer = "log_by_peer" if self._dialect.own_index else "log"
@@ -215,7 +178,7 @@ class LogReader:
         # SQLite has no statistics by which it would see that few entries wait.
         return "log AS l INDEXED BY log_waiting" if self._dialect.own_index else "log AS l"
 
-    def _range(self, connection: Connection, owner: str, query: ArchiveQuery) -> _Range | None:
+    def _range(self, connection: Connection, owner: str, query: ArchiveQuery) -> Range | None:
         """Where a query's entries are, whatever its cursors; None where there cannot be any."""
         number = self._number(connection, owner)
         peer = self._number(connection, query.peer) if query.peer else 0
@@ -237,12 +200,12 @@ class LogReader:
             before = min(before, key_at(query.end) + late)
             where += " AND l.at <= ?"
             arguments.append(query.end)
-        return _Range(number, after, before, peer, where, tuple(arguments))
+        return Range(number, after, before, peer, where, tuple(arguments))
 
     def _rows(
         self,
         connection: Connection,
-        which: _Range,
+        which: Range,
         query: ArchiveQuery,
         words: list[str],
         limit: int,
@@ -251,22 +214,22 @@ class LogReader:
         if words:
             return self._search(connection, which, query, words, limit)
         if query.keys is not None:
-            parts = [self._of_keys(which, query.keys)]
+            parts = [self._find.of_keys(which, query.keys)]
         else:
-            parts = self._of_range(which)
-        return self._select(connection, parts, limit, backwards=query.backwards)
+            parts = self._find.of_range(which)
+        return self._find.select(connection, parts, limit, backwards=query.backwards)
 
     def _count(
-        self, connection: Connection, which: _Range, query: ArchiveQuery, words: list[str]
+        self, connection: Connection, which: Range, query: ArchiveQuery, words: list[str]
     ) -> int | None:
         most = COUNT_MOST + 1
         if words:
             count = len(self._search(connection, which, query, words, most, columns="l.key"))
         else:
             if query.keys is not None:
-                parts = [self._of_keys(which, query.keys)]
+                parts = [self._find.of_keys(which, query.keys)]
             else:
-                parts = self._of_range(which, bare=not which.where)
+                parts = self._find.of_range(which, bare=not which.where)
             several = " UNION ALL ".join(
                 [f"SELECT 1 FROM {part.source} WHERE {part.where}" for part in parts]
             )
@@ -278,11 +241,11 @@ class LogReader:
     def _search(
         self,
         connection: Connection,
-        which: _Range,
+        which: Range,
         query: ArchiveQuery,
         words: list[str],
         limit: int,
-        columns: str = _ENTRY,
+        columns: str = ENTRY,
     ) -> list[Row]:
         """Find texts, and the entries that point to them, some at a time.
 
@@ -300,7 +263,7 @@ class LogReader:
         while True:
             search = Search([*people, *words], low, high, backwards, some)
             docs = self._dialect.find_docs(connection, search)
-            found += self._of_docs(connection, which, query, docs, columns)
+            found += self._find.of_docs(connection, which, query, docs, columns)
             if len(docs) < some:
                 break
             if backwards:
@@ -314,113 +277,6 @@ class LogReader:
             some = min(4 * some, most)
         found.sort(key=_key)
         return found[max(0, len(found) - limit) :] if backwards else found[:limit]
-
-    def _of_docs(
-        self,
-        connection: Connection,
-        which: _Range,
-        query: ArchiveQuery,
-        docs: list[int],
-        columns: str,
-    ) -> list[Row]:
-        if not docs:
-            return []
-        conditions, arguments = _conditions(which)
-        if query.keys is not None:
-            conditions += f" AND l.key IN (SELECT value FROM {self._dialect.each})"
-            arguments = (*arguments, self._given(query.keys))
-        given = (self._dialect.numbers(docs), *arguments)
-        ways = (
-            "l.key = j.value AND l.doc = l.key",
-            "l.doc = j.value AND l.doc <> 0 AND l.doc <> l.key",
-        )
-        parts = [
-            _Part(f"{self._dialect.each} CROSS JOIN log AS l", f"{way}{conditions}", given)
-            for way in ways
-        ]
-        return self._select(connection, parts, 2 * len(docs), columns=columns)
-
-    def _of_keys(self, which: _Range, keys: Iterable[int]) -> _Part:
-        conditions, arguments = _conditions(which)
-        source = f"{self._dialect.each} CROSS JOIN log AS l"
-        return _Part(source, f"l.key = j.value{conditions}", (self._given(keys), *arguments))
-
-    def _given(self, keys: Iterable[int]) -> object:
-        return self._dialect.numbers({limits.clamp(key) for key in keys})
-
-    def _of_range(self, which: _Range, *, bare: bool = False) -> list[_Part]:
-        """By the index, and what is too new to be in it; `bare` without entries, to count."""
-        conditions, arguments = _conditions(which)
-        if not self._dialect.own_index:
-            return [_Part("log AS l", f"1 = 1{conditions}", arguments)]
-        table, where, numbers = "log_by_owner", "i.owner = ?", [which.owner]
-        if which.peer:
-            table, where = "log_by_peer", "i.peer = ? AND i.owner = ?"
-            numbers = [which.peer, which.owner]
-        where += " AND i.key > ? AND i.key < ?"
-        if which.visible:
-            where += " AND i.visible = 1"
-        source = f"{table} AS i"
-        if not bare:
-            source += " CROSS JOIN log AS l"
-            where += f" AND l.key = i.key{which.where}"
-        given = (*numbers, which.after, which.before, *which.arguments)
-        parts = [_Part(source, where, given, "i.key")]
-        recent = self._recent(which)
-        if recent:
-            # Whoever brings the index up to date meanwhile makes no entry appear twice.
-            source = f"{self._dialect.each} CROSS JOIN log AS l"
-            where = (
-                f"l.key = j.value{conditions} AND NOT EXISTS (SELECT 1 FROM log_by_owner AS i"
-                " WHERE i.owner = l.owner AND i.key = l.key)"
-            )
-            parts.append(_Part(source, where, (self._dialect.numbers(recent), *arguments)))
-        return parts
-
-    def _recent(self, which: _Range) -> list[int]:
-        """Keys that may be among these, of entries that are not in the index."""
-        return [
-            key
-            for key, peer, visible in read_recent(self._shared.recent.get(which.owner, []))
-            if which.after < key < which.before
-            and (not which.peer or peer == which.peer)
-            and visible >= which.visible
-        ]
-
-    def _select(
-        self,
-        connection: Connection,
-        parts: Sequence[_Part],
-        limit: int,
-        *,
-        backwards: bool = False,
-        columns: str = _ENTRY,
-    ) -> list[Row]:
-        """The first of these entries, or the last ones; oldest first."""
-        order = "DESC" if backwards else "ASC"
-        each = [
-            f"SELECT {columns} FROM {part.source} CROSS JOIN log_names AS p"
-            f" WHERE {part.where} AND p.id = l.peer ORDER BY {part.order} {order} LIMIT ?"
-            for part in parts
-        ]
-        statement = each[0]
-        if len(each) > 1:
-            statement = " UNION ALL ".join([f"SELECT * FROM ({one}) AS a" for one in each])
-        arguments = [value for part in parts for value in (*part.arguments, limit)]
-        rows = sorted(self._dialect.rows(connection, statement, arguments), key=_key)
-        return rows[max(0, len(rows) - limit) :] if backwards else rows[:limit]
-
-
-def _conditions(which: _Range) -> tuple[str, tuple[object, ...]]:
-    """What has to be true of an entry `l`."""
-    where = " AND l.owner = ? AND l.key > ? AND l.key < ?"
-    arguments: tuple[object, ...] = (which.owner, which.after, which.before)
-    if which.peer:
-        where += " AND l.peer = ?"
-        arguments = (*arguments, which.peer)
-    if which.visible:
-        where += f" AND l.flags & {_VISIBLE} <> 0"
-    return where + which.where, (*arguments, *which.arguments)
 
 
 def _entries(owner: str, rows: Iterable[Row]) -> list[Entry]:

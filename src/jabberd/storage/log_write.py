@@ -9,7 +9,7 @@ ended. What other threads may read meanwhile (`Shared`) is changed only after a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -17,10 +17,13 @@ from sqlalchemy import Connection
 
 from jabberd.storage import limits
 from jabberd.storage.api import StorageError
-from jabberd.storage.log_api import KEY_BITS, Flag, Journaled, Unit
+from jabberd.storage.log_api import KEY_BITS, Flag, Unit
 from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, Row, many
 from jabberd.storage.log_docs import DocIndex
 from jabberd.storage.log_index import LogIndex, read_recent
+from jabberd.storage.log_merge import merge
+from jabberd.storage.log_sessions import forget_sessions, remember
+from jabberd.storage.log_shared import Shared, number_of, raise_state
 from jabberd.storage.words import words_of
 
 _NAMES: Final = 50_000
@@ -33,43 +36,7 @@ _VISIBLE: Final = int(Flag.VISIBLE)
 _AWAITING: Final = int(Flag.AWAITING)
 _SEEN: Final = int(Flag.SEEN)
 _NEW_NAMES: Final = f"INSERT INTO log_names (jid, domain) {VALUES} ON CONFLICT (jid) DO NOTHING"
-_SESSIONS: Final = (
-    f"INSERT INTO log_sessions (number, owner, data) {VALUES}"
-    " ON CONFLICT (number) DO UPDATE SET owner = excluded.owner, data = excluded.data"
-)
-_HANDLED: Final = (
-    f"INSERT INTO log_handled (number, handled) {VALUES}"
-    " ON CONFLICT (number) DO UPDATE SET handled = excluded.handled"
-)
-_JOURNAL: Final = f"INSERT INTO log_journal (number, first, stanzas, items) {VALUES}"
-_FORGET: Final = (
-    "DELETE FROM log_journal WHERE (number, first) IN (SELECT old.number, old.first"
-    f" FROM ({VALUES}) AS asked CROSS JOIN log_journal AS old"
-    " WHERE old.number = asked.column1 AND old.first + old.stanzas <= asked.column2)"
-)
 _REMOVED: Final = "RETURNING key, owner, peer, doc"
-
-
-@dataclass(slots=True)
-class Shared:
-    """What the readers need to know of what was committed.
-
-    Attributes:
-        names: numbers of names, as many as are known by heart.
-        recent: entries that are not in the index yet, by number of the owner: see `read_recent`.
-        erased: archives that are being erased: number of the owner and the last key that goes.
-        late: by how many milliseconds a key's time was ever ahead of its entry's: the clock had
-            stepped back.
-        apart: how many milliseconds the key of an entry was ever away from that of its text.
-        last: the greatest key that was ever given out; of the loop.
-    """
-
-    names: dict[str, int] = field(default_factory=dict)
-    recent: dict[int, list[int]] = field(default_factory=dict)
-    erased: dict[int, int] = field(default_factory=dict)
-    late: int = 0
-    apart: int = 0
-    last: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +97,7 @@ class LogWriter:
             if unit.entries:
                 self._add(connection, unit)
             self._flag(connection, unit)
-            self._remember(connection, unit)
+            remember(self._dialect, connection, unit)
             if unit.checkpoint:
                 self._raise(connection, "checkpoint", unit.checkpoint)
         if late > max(self._shared.late, self._late):
@@ -320,21 +287,6 @@ class LogWriter:
                 )
                 self._dialect.run(connection, statement, (keys,))
 
-    def _remember(self, connection: Connection, unit: Unit) -> None:
-        """What sessions with stream management have to remember."""
-        rows: list[Row]
-        if unit.sessions:
-            rows = [(number, saved.owner, saved.data) for number, saved in unit.sessions.items()]
-            many(self._dialect, connection, _SESSIONS, rows)
-        if unit.handled:
-            many(self._dialect, connection, _HANDLED, list(unit.handled.items()))
-        if unit.forget:
-            many(self._dialect, connection, _FORGET, list(unit.forget.items()))
-        if unit.journal:
-            many(self._dialect, connection, _JOURNAL, unit.journal)
-        if unit.ended:
-            forget_sessions(self._dialect, connection, unit.ended)
-
     def _removed(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Take entries (`_REMOVED`) that are gone out of everything that points to them."""
         if not rows:
@@ -384,63 +336,3 @@ class LogWriter:
 
     def _raise(self, connection: Connection, column: str, to: int) -> None:
         raise_state(self._dialect, connection, column, to)
-
-
-def number_of(dialect: Dialect, connection: Connection, name: str) -> int | None:
-    """The number of a name in the database; None where there is none."""
-    rows = dialect.rows(connection, "SELECT id FROM log_names WHERE jid = ?", (name,))
-    return int(rows[0][0]) if rows else None
-
-
-def forget_sessions(dialect: Dialect, connection: Connection, numbers: Iterable[int]) -> None:
-    """Delete everything about these sessions."""
-    given = dialect.numbers(numbers)
-    for table in ("log_sessions", "log_handled", "log_journal"):
-        statement = f"DELETE FROM {table} WHERE number IN (SELECT value FROM {dialect.each})"
-        dialect.run(connection, statement, (given,))
-
-
-def raise_state(dialect: Dialect, connection: Connection, column: str, to: int) -> None:
-    """Raise a number in the state of the log; it never falls."""
-    statement = f"UPDATE log_state SET {column} = ? WHERE {column} < ?"
-    dialect.run(connection, statement, (to, to))
-
-
-def merge(units: Sequence[Unit]) -> list[Unit]:
-    """The same as few units as possible; what would do something else together stays apart."""
-    if len(units) == 1:
-        return list(units)
-    merged: list[Unit] = []
-    for unit in units:
-        if not merged or _disagree(merged[-1], unit):
-            merged.append(Unit())
-        into = merged[-1]
-        into.entries += unit.entries
-        into.docs += unit.docs
-        into.awaiting += unit.awaiting
-        into.delivered += unit.delivered
-        into.sessions.update(unit.sessions)
-        into.handled.update(unit.handled)
-        if unit.forget:
-            into.journal = [row for row in into.journal if not _forgotten(row, unit.forget)]
-            for number, place in unit.forget.items():
-                into.forget[number] = max(place, into.forget.get(number, place))
-        into.journal += unit.journal
-        into.ended += unit.ended
-        into.checkpoint = max(into.checkpoint, unit.checkpoint)
-    return merged
-
-
-def _forgotten(row: Journaled, forget: Mapping[int, int]) -> bool:
-    """Whether a row that would be forgotten at once need not be written."""
-    return row.number in forget and row.first + row.stanzas <= forget[row.number]
-
-
-def _disagree(one: Unit, next_one: Unit) -> bool:
-    """Whether the order matters: flags that are set again, sessions that are over."""
-    if one.delivered and not set(one.delivered).isdisjoint(next_one.awaiting):
-        return True
-    touched: Iterable[int] = chain(
-        next_one.sessions, next_one.handled, (row.number for row in next_one.journal)
-    )
-    return bool(one.ended) and not set(one.ended).isdisjoint(touched)

@@ -23,9 +23,7 @@ from jabberd.storage.log_api import (
     ArchiveQuery,
     Entry,
     Flag,
-    Journaled,
     Restored,
-    Saved,
     Unit,
     key_at,
 )
@@ -33,7 +31,9 @@ from jabberd.storage.log_dialects import Dialect, dialect_of
 from jabberd.storage.log_docs import index_texts
 from jabberd.storage.log_index import catch_up, read_recent
 from jabberd.storage.log_read import LogReader
-from jabberd.storage.log_write import Commit, LogWriter, Shared
+from jabberd.storage.log_sessions import recover
+from jabberd.storage.log_shared import Shared
+from jabberd.storage.log_write import Commit, LogWriter
 from jabberd.storage.worker import Database
 
 _SWEPT: Final = 200
@@ -144,7 +144,7 @@ class SqlLog:
 
     async def recover(self) -> Sequence[Restored]:
         """See `Log.recover`."""
-        return await self._database.write(self._recover, None)
+        return await self._database.write(recover, self._dialect)
 
     async def unsettled(self) -> Sequence[int]:
         """See `Log.unsettled`."""
@@ -237,25 +237,6 @@ class SqlLog:
                 return
             # The other half of the writer's time is everybody else's.
             await asyncio.sleep(time.monotonic() - began)
-
-    def _recover(self, connection: Connection, _asked: None) -> list[Restored]:
-        for table in ("log_handled", "log_journal"):
-            self._dialect.run(
-                connection,
-                f"DELETE FROM {table} WHERE number NOT IN (SELECT number FROM log_sessions)",
-            )
-        journal: dict[int, list[Journaled]] = {}
-        for row in self._dialect.rows(
-            connection,
-            "SELECT number, first, stanzas, items FROM log_journal ORDER BY number, first",
-        ):
-            journal.setdefault(row[0], []).append(Journaled(*row))
-        rows = self._dialect.rows(
-            connection,
-            "SELECT s.number, s.owner, s.data, coalesce(h.handled, 0) FROM log_sessions AS s"
-            " LEFT JOIN log_handled AS h ON h.number = s.number ORDER BY s.number",
-        )
-        return [Restored(Saved(*row[:3]), row[3], tuple(journal.get(row[0], ()))) for row in rows]
 
     def _unsettled(self, connection: Connection, _asked: None) -> list[int]:
         rows = self._dialect.rows(

@@ -92,7 +92,7 @@ class Database:
         self._ended: list[asyncio.Future[None]] = []
         self._start(_Writer(engine, ended).serve, self._writes, _WRITE_BATCH)
         for _ in range(_READERS):
-            self._start(_Reader(engine).serve, self._reads, _READ_BATCH)
+            self._start(_Reader(engine, 4 * patience).serve, self._reads, _READ_BATCH)
 
     async def read(
         self, work: Callable[[Connection, _Argument], _Result], argument: _Argument
@@ -279,8 +279,10 @@ def _timely(jobs: list[_Job]) -> list[_Job]:
 class _Reader:
     """Runs calls one after the other, each seeing the last commit."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, most: float) -> None:
         self._engine = engine
+        self._most = most
+        self._due = 0.0
         self._connection: Connection | None = None
 
     def serve(self, jobs: list[_Job]) -> None:
@@ -294,6 +296,7 @@ class _Reader:
                 _fail([job], error)
 
     def _read(self, job: _Job) -> object:
+        self._due = time.monotonic() + self._most
         try:
             return job.work(self._connected(), job.argument)
         except Exception as error:
@@ -305,7 +308,7 @@ class _Reader:
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.invalidated:
             self._drop()
-            self._connection = dialects.for_reading(self._engine)
+            self._connection = dialects.for_reading(self._engine, lambda: self._due)
         return self._connection
 
     def _drop(self) -> None:
