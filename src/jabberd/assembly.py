@@ -18,7 +18,7 @@ from jabberd.config import Limits as LimitsConfig
 from jabberd.config import Listener as ListenerConfig
 from jabberd.config.folder import secret
 from jabberd.core.accounts import AccountHooks, AccountService
-from jabberd.core.command import CommandRegistry
+from jabberd.core.command import Command, CommandRegistry, of_hosts
 from jabberd.core.derive import Deriver
 from jabberd.core.host import LocalHost
 from jabberd.core.journal import Journal
@@ -189,6 +189,7 @@ class Assembly:
 
     def load_modules(self, commands: CommandRegistry) -> None:
         """Load each host's modules; their commands join `commands`."""
+        brought: dict[tuple[str, ...], dict[str, Command]] = {}
         for name, host in self.hosts.items():
             host.registry.ports[AccountsApi] = self.accounts
             host.registry.ports[CommandRegistry] = commands
@@ -196,7 +197,9 @@ class Assembly:
                 module = choice.load(host, choice.options)
                 host.load(choice.name, module)
                 for command in module.commands:
-                    commands.register(command)
+                    brought.setdefault(command.path, {})[name] = command
+        for of_each in brought.values():
+            commands.register(of_hosts(of_each))
 
     async def restore(self) -> None:
         """Take over what the last process left: sessions, and what was sent lately.

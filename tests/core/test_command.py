@@ -16,6 +16,7 @@ from jabberd.core.command import (
     Parameter,
     UnknownCommand,
     describe,
+    of_hosts,
     parameters,
 )
 
@@ -134,3 +135,44 @@ async def test_the_commands_of_the_spine_can_be_described_without_a_server() -> 
     for path in (["reload"], ["stop"], ["sessions"], ["user", "list"]):
         with pytest.raises(CommandError, match="no server here"):
             await registry.run(path, {})
+
+
+class Archive:
+    """What a module of one host brings."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    async def show(
+        self,
+        account: Annotated[str, Doc("whose")],
+        *,
+        keep: Annotated[str | None, Doc("how long")] = None,
+    ) -> str:
+        """Show it."""
+        return f"{self._host}: {account} {keep}"
+
+
+def archive(host: str) -> Command:
+    return Command(("user", "archive"), Archive(host).show, online=True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("hosts", [["a.org"], ["a.org", "b.org"]])
+async def test_a_command_of_several_hosts_goes_by_its_account(hosts: list[str]) -> None:
+    command = of_hosts({host: archive(host) for host in hosts})
+    assert describe(command) == describe(archive("a.org"))
+    registry = CommandRegistry([command])
+    for host in hosts:
+        said = await registry.run(["user", "archive"], {"account": f"x@{host}", "keep": "k"})
+        assert said == f"{host}: x@{host} k"
+    with pytest.raises(CommandError, match=rf"c\.org has no such command.*: {', '.join(hosts)}$"):
+        await registry.run(["user", "archive"], {"account": "x@c.org"})
+    with pytest.raises(CommandError, match="not an address"):
+        await registry.run(["user", "archive"], {"account": "@"})
+
+
+def test_a_command_without_an_account_is_one_hosts_alone() -> None:
+    assert of_hosts({"a.org": GREET}) is GREET
+    with pytest.raises(ValueError, match="no argument 'account'"):
+        of_hosts({"a.org": GREET, "b.org": GREET})

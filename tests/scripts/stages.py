@@ -20,7 +20,7 @@ _START: Final = 20.0  # seconds
 # How the plays want a server to be; Prosody's own names for it.
 _MODULES: Final = (
     "roster", "saslauth", "tls", "disco", "ping", "version", "time", "lastactivity", "vcard",
-    "private", "uptime",
+    "private", "uptime", "mam",
 )  # fmt: skip
 
 

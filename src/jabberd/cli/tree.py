@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter as PythonParameter
 from inspect import Signature
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -34,8 +35,8 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     """The whole command line.
 
     Args:
-        arguments: what will be parsed; where its first word is not known here, the running
-            server is asked for the commands that its modules bring.
+        arguments: what will be parsed; where its words are no command that is known here, the
+            running server is asked for the commands that its modules bring.
     """
     tree = typer.Typer(
         no_args_is_help=True,
@@ -124,14 +125,14 @@ def _parameter(parameter: Parameter) -> PythonParameter:
 
 def _from_server(arguments: Sequence[str], known: Iterable[Description]) -> list[Description]:
     """The commands that only a running server knows, where one of them may be meant."""
-    words = {description.path[0] for description in known} | set(_OWN)
-    if not arguments or arguments[0].startswith("-") or arguments[0] in words:
+    words = tuple(takewhile(lambda word: not word.startswith("-"), arguments))
+    paths = {description.path for description in known}
+    if not words or words[0] in _OWN or any(words[: len(path)] == path for path in paths):
         return []
     file = _option(arguments, "--config") or os.environ.get("JABBERD_CONFIG")
     data = _option(arguments, "--data")
     try:
         folder = data_folder(Path(file) if file else None, data=Path(data) if data else None)
-        paths = {description.path for description in known}
         described = ControlClient(folder, patience=5.0).describe()
     except (StartError, NotRunning, Lost):
         return []

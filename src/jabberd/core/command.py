@@ -8,12 +8,16 @@ is its help.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from jabberd.core.printable import printable
+from jabberd.xmpp.jid import JID, InvalidJID
 
 Scalar = str | int | float | bool | None
 """What an argument or a cell of a table can be."""
@@ -172,6 +176,38 @@ def describe(command: Command) -> Description:
     for section in ("Args:", "Returns:", "Raises:"):
         text = text.partition(f"\n{section}")[0]
     return Description(command.path, text.strip(), parameters(command), command.online)
+
+
+def of_hosts(commands: Mapping[str, Command]) -> Command:
+    """One command, for that which a module brings on each host that loads it.
+
+    Its argument `account` says which host is meant.
+
+    Args:
+        commands: by the domain of their host; one at least, and all of one kind.
+
+    Raises:
+        ValueError: there are several hosts, and no such argument.
+    """
+    first = next(iter(commands.values()))
+    if all(parameter.name != "account" for parameter in parameters(first)):
+        if len(commands) > 1:
+            words = " ".join(first.path)
+            raise ValueError(f"command {words!r} of several hosts has no argument 'account'")
+        return first
+
+    @functools.wraps(first.run)
+    async def run(*, account: str, **others: object) -> Result:
+        try:
+            domain = JID.parse(account).domain
+        except InvalidJID as error:
+            raise CommandError(f"not an address: {printable(str(error), 200)}") from None
+        if domain not in commands:
+            hosts = ", ".join(sorted(commands))
+            raise CommandError(f"{printable(domain, 200)} has no such command; these have: {hosts}")
+        return await commands[domain].run(account=account, **others)
+
+    return Command(first.path, run, first.online)
 
 
 class CommandRegistry:

@@ -64,6 +64,8 @@ class LocalHost:
         self._router = router
         self._asking: dict[str, tuple[JID, asyncio.Future[Iq]]] = {}
         self._works: dict[asyncio.Task[None], None] = {}
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._closed = False
         self._known: dict[str, None] = {}
         self.keeper = Keeper(domain, ledger, now, self._refused, self._waiting)
         self.registry.ports[MessagesApi] = self.keeper
@@ -252,8 +254,24 @@ class LocalHost:
         if not task.cancelled() and (error := task.exception()) is not None:
             _failed("work failed", error, work=task.get_name())
 
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call a function after some time, unless the host is closed by then."""
+        if self._closed:
+            return
+
+        def due() -> None:
+            self._timers.discard(timer)
+            call()
+
+        timer = asyncio.get_running_loop().call_later(seconds, due)
+        self._timers.add(timer)
+
     async def close(self, wait: float = 5.0) -> None:
         """Let works finish for `wait` seconds, then cancel what is left."""
+        self._closed = True
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
         works = list(self._works)
         if works:
             _, late = await asyncio.wait(works, timeout=wait)

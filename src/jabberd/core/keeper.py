@@ -290,6 +290,13 @@ class Keeper:
             self._turns.open().unit.delivered.extend(keys)
             self._recount(account.text)
 
+    def copy_parcel(self, entry: Entry) -> Parcel:
+        """See `MessagesApi.copy_parcel`."""
+        turn = Turn()
+        turn.pending = False
+        # Without the stanza: what is journaled by the key of its entry is the entry.
+        return Parcel(entry.owner, entry.key, b"", turn, entry.flags, _Copies(self))
+
     def erased(self, account: JID) -> None:
         """The account is gone, and its log with it."""
         self._recount(account.text)
@@ -327,6 +334,26 @@ class Keeper:
             self._counts[owner] = max(0, known + change)
         elif self._counting:
             self._changed.add(owner)
+
+
+class _Copies:
+    """Custodian of copies: more than one of them may arrive, so that counting would go wrong."""
+
+    __slots__ = ("_keeper",)
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def arrived(self, parcel: Parcel) -> None:
+        """The owner has the message."""
+        self._keeper.collected(JID.parse(parcel.account), (parcel.key,))
+
+    def waits(self, parcel: Parcel) -> None:
+        """It waits anyway."""
+
+    def returned(self, parcel: Parcel) -> None:
+        """The copy has not come to the owner: the message itself is for somebody else."""
+        self._keeper.returned(parcel)
 
 
 def _text(message: Message) -> str:

@@ -275,7 +275,8 @@ class Module:
         stream_features: child elements of `<stream:features/>` offered after login; a function
             where the element can be made only when every module is loaded.
         provides: implementations of the Protocols in `core.ports`, by Protocol.
-        commands: administration commands.
+        commands: administration commands. Where several hosts load the module, their commands
+            become one each; its argument `account` says which host is meant.
         adhoc: commands for people at clients (XEP-0050).
     """
 
@@ -343,3 +344,6 @@ class Host(Protocol):
 
         The number of such works is bounded; beyond it, the oldest is cancelled and logged.
         """
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call a function after some time, unless the host is closed by then."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from jabberd.core.module import Module
+from jabberd.core.parcel import Parcel
 from jabberd.core.session import Session
 from jabberd.storage.api import Account, RosterChange, RosterItem
 from jabberd.storage.log_api import Entry
@@ -64,6 +65,13 @@ class MessagesApi(Protocol):
 
     def collected(self, account: JID, keys: Sequence[int]) -> None:
         """The account's owner has these entries by other means: they wait no more."""
+
+    def copy_parcel(self, entry: Entry) -> Parcel:
+        """A parcel for another stanza that has this waiting entry in it.
+
+        When a client of the owner has that stanza, the entry waits no more. Several clients may
+        be sent such stanzas at the same time.
+        """
 
 
 class RosterApi(Protocol):
