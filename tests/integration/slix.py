@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 import slixmpp
@@ -33,15 +33,24 @@ class Slix:
         jid: the account, with the resource if it shall have a certain one.
         password: of the account.
         direct_tls: a port to log in at with TLS from the first byte instead.
+        plugins: of slixmpp, by their names: `xep_0198`.
 
     Attributes:
         client: slixmpp's own object.
     """
 
     def __init__(
-        self, address: Address, jid: str, password: str, *, direct_tls: int | None = None
+        self,
+        address: Address,
+        jid: str,
+        password: str,
+        *,
+        direct_tls: int | None = None,
+        plugins: Sequence[str] = (),
     ) -> None:
         self.client: Any = slixmpp.ClientXMPP(jid, password)
+        for plugin in plugins:
+            self.client.register_plugin(plugin)
         self.client.auto_authorize = None  # subscriptions wait for `approve`
         context = self.client.ssl_context
         context.check_hostname = False
@@ -62,6 +71,10 @@ class Slix:
             "presence_unavailable",
             "roster_update",
             "disconnected",
+            "session_resumed",
+            "sm_failed",
+            "carbon_received",
+            "carbon_sent",
         ):
             self.client.add_event_handler(name, self._note(name))
 
@@ -74,12 +87,17 @@ class Slix:
 
     async def event(self, name: str, wants: Callable[[Any], bool] = lambda _: True) -> Any:
         """Wait for an event of this kind; one that has come already counts, once."""
+        return (await self._first({name}, wants))[1]
+
+    async def _first(
+        self, names: Collection[str], wants: Callable[[Any], bool] = lambda _: True
+    ) -> tuple[str, Any]:
         async with asyncio.timeout(WAIT):
             while True:
                 for index, (kind, data) in enumerate(self._seen):
-                    if kind == name and wants(data):
+                    if kind in names and wants(data):
                         del self._seen[index]
-                        return data
+                        return kind, data
                 self._news.clear()
                 await self._news.wait()
 
@@ -97,10 +115,46 @@ class Slix:
             own = str(self.client.boundjid)
             await self.event("presence_available", lambda stanza: str(stanza["from"]) == own)
 
+    async def back(self) -> None:
+        """Resume after the connection broke; the server may not be there at once."""
+        await self.event("disconnected")
+        self.connect()
+        while (await self._first({"session_resumed", "disconnected"}))[0] == "disconnected":
+            await asyncio.sleep(0.1)  # as clients do, though they are more patient
+            self.connect()
+
     async def message(self) -> Any:
         """The next message."""
         return await self.event("message")
 
+    def write(self, to: str, *texts: str) -> None:
+        """Send chat messages."""
+        for text in texts:
+            self.client.send_message(to, text, mtype="chat")
+
+    async def settled(self) -> None:
+        """Wait until the server has dealt with everything that was sent; takes `xep_0199`."""
+        await self.client.plugin["xep_0199"].ping(self.client.boundjid.domain, timeout=WAIT)
+
+    async def bodies(self, last: str) -> list[str]:
+        """The texts of the messages up to the one that says this, in order."""
+        heard: list[str] = []
+        while last not in heard[-1:]:
+            heard.append((await self.event("message", lambda stanza: stanza["body"]))["body"])
+        return heard
+
+    def seen(self, name: str) -> list[Any]:
+        """The events of this kind that nobody has waited for yet."""
+        return [data for kind, data in self._seen if kind == name]
+
     async def leave(self) -> None:
         """Log out."""
         await self.client.disconnect(wait=5.0)
+
+
+async def talk(one: Slix, other: Slix, texts: Sequence[str]) -> None:
+    """They say these in turn, and each waits for what the other says."""
+    for number, text in enumerate(texts):
+        speaker, listener = (other, one) if number % 2 else (one, other)
+        speaker.write(listener.client.boundjid.bare, text)
+        assert await listener.bodies(text) == [text]
