@@ -127,7 +127,10 @@ def _notes(plan: Plan, facts: dict[str, str], versions: dict[str, str], runs: Ru
     lines = [f"* {name}: {version}" for name, version in versions.items()]
     lines += [f"* {name}: {value}" for name, value in facts.items()]
     lines.append(f"* calib_ms: {min(times)} to {max(times)}")
-    counts = ", ".join(f"{load.key} {plan.rounds(load)}" for load in plan.loads())
+    counts = ", ".join(
+        f"{load} {count}"
+        for load, count in {load: len(results) for (load, _), results in runs.items()}.items()
+    )
     lines.append(f"* runs behind each median: {counts}")
     lines.append(f"* connections of idle and resumable: {sizes.connections}; messages of the long "
                  f"archive: {sizes.talk:,}, and {sizes.million:,} directly")  # fmt: skip

@@ -95,6 +95,8 @@ class Session:
                             result = self._measure(load, server)
                             runs[load.key, server.name].append(result)
                             say(f"round {number + 1}: {load.key}, {server.name}: {_brief(result)}")
+                            if "failed" in result:
+                                say(server.last_words())
         return dict(runs)
 
     def _prepare(self, server: Server, wanted: set[Data]) -> None:

@@ -14,7 +14,7 @@ from bench.load.pairs import ManagedPair, Pair, Run
 from bench.load.proc import Meter
 from bench.load.target import Result, Target
 
-_DRAIN: Final = 60.0
+_DRAIN: Final = 120.0
 """Seconds that messages under way have to arrive after the last one was sent."""
 _CHECKED: Final = 2
 """Pairs whose archives are read afterwards."""
@@ -87,10 +87,12 @@ async def chat(target: Target, settings: ChatSettings) -> Result:
     in_window = run.delivered - before
     meter.read()
     wall, own, cores = meter.wall, meter.own, meter.cpu / meter.wall
+    if pacer is not None:
+        # What a server that cannot keep up delivers late must not be left out.
+        pacer.cancel()
+        await _drain(pairs)
     latencies, acks = sorted(run.latencies), sorted(run.acks)
     run.closed_loop = False
-    if pacer is not None:
-        pacer.cancel()
     await _drain(pairs)
     await asyncio.sleep(target.settle)
     meter.read()

@@ -133,7 +133,7 @@ class ManagedPair(Pair):
     @property
     def settled(self) -> bool:
         """Everything has arrived and is acknowledged, and no more than that."""
-        return super().settled and self._out.acked == self._out.sent and not self._out.overdone
+        return super().settled and self.acknowledged == self.sent and not self._out.overdone
 
     @property
     def acknowledged(self) -> int:

@@ -107,6 +107,10 @@ class Server(abc.ABC):
         """What it printed."""
         return self.setting.folder / "output.log"
 
+    def last_words(self) -> str:
+        """The end of the log."""
+        return self.log.read_text(errors="replace")[-1500:] if self.log.exists() else ""
+
     @property
     def pid(self) -> int:
         """The root of its process tree.
@@ -147,13 +151,16 @@ class Server(abc.ABC):
                 preexec_fn=_raise_descriptors,  # noqa: PLW1509 -- this program has no threads
             )
         end = time.monotonic() + _START_DEADLINE
-        while not self._accepts():
+        while not (self._accepts() and self.ready()):
             if self._process.poll() is not None or time.monotonic() > end:
                 self.stop()
-                tail = self.log.read_text(errors="replace")[-1500:]
-                raise ServerError(f"{self.name} did not start:\n{tail}")
+                raise ServerError(f"{self.name} did not start:\n{self.last_words()}")
             time.sleep(0.1)
         time.sleep(_REST)
+
+    def ready(self) -> bool:
+        """Whether it can serve those whom it accepts."""
+        return True
 
     def _accepts(self) -> bool:
         with contextlib.suppress(OSError):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -60,6 +63,12 @@ default_db: sql
 auth_method: sql
 sql_type: sqlite
 sql_database: "{state}/ejabberd.sqlite\""""
+_PROBE: Final = (
+    f"<stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client'"
+    " xmlns:stream='http://etherx.jabber.org/streams'>"
+    "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>"
+    f"{base64.b64encode(b'n,,n=nobody,r=0123456789').decode()}</auth>"
+).encode()
 _MANAGED: Final = """\
   mod_carboncopy: {}
   mod_stream_mgmt: {resend_on_timeout: if_offline}
@@ -147,3 +156,15 @@ class EjabberdSqlite(Ejabberd):
         "another transaction"
     )
     sqlite = True
+
+    def ready(self) -> bool:
+        """Whether it answers a login: for a while it drops who comes before its database does."""
+        answer = b""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.setting.port), timeout=5) as probe,
+        ):
+            probe.sendall(_PROBE)
+            while b"<failure" not in answer and (data := probe.recv(65536)):
+                answer += data
+        return b"<failure" in answer
