@@ -12,19 +12,25 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from bench.data import Sizes
 from bench.facts import machine
 from bench.figures import FIGURES
+from bench.figures.archive import ARCHIVE
+from bench.figures.routing import ROUTING
 from bench.servers import SERVERS, Server, ServerError, Setting
 from bench.servers.base import free_ports, make_certificate
 from bench.session import Plan, Runs, Session, calibrations, say
 from bench.table import Cell, Row, failures, markdown
 
 _GROUPS: Final = tuple(dict.fromkeys(figure.what for figure in FIGURES))
-_CONNECTIONS: Final = 2000
-_QUICK_CONNECTIONS: Final = 100
+_QUICK: Final = Sizes(connections=100, talk=300, million=20_000)
 _FIRST_PORT: Final = 15222
 _STEADY: Final = 1.15
 """Calibrations may differ by this factor."""
+_TABLES: Final = (
+    ("Without an archive", ROUTING),
+    ("With archive, carbons and stream management, over TLS", ARCHIVE),
+)
 
 
 def _list(allowed: tuple[str, ...], text: str) -> tuple[str, ...]:
@@ -81,30 +87,78 @@ def _servers(names: dict[str, str], folder: Path) -> list[Server]:
     return servers
 
 
+def _rows(plan: Plan, runs: Runs, names: list[str]) -> list[Row]:
+    rows = []
+    for figure in plan.figures:
+        cells = {
+            name: Cell.of(figure, [runs[load.key, name] for load in figure.runs(name)])
+            for name in names
+            if name in figure.servers
+        }
+        rows.append(Row.of(figure, cells))
+    return rows
+
+
+def _tables(rows: list[Row], names: list[str]) -> list[str]:
+    lines = []
+    for title, figures in _TABLES:
+        shown = [row for row in rows if row.figure in figures]
+        if shown:
+            columns = [name for name in names if any(name in row.cells for row in shown)]
+            lines += [f"## {title}", "", markdown(shown, columns), ""]
+    return lines
+
+
+def _promises(plan: Plan, names: list[str]) -> list[str]:
+    """What an acknowledgement says, where acknowledgements are measured."""
+    shown = [figure for figure in plan.figures if figure in ARCHIVE]
+    if not shown:
+        return []
+    lines = [
+        "What each server guarantees when it acknowledges a message (see bench/README.md):",
+        "",
+    ]
+    return [*lines, *(f"* {name}: {SERVERS[name].promise}" for name in names), ""]
+
+
+def _notes(plan: Plan, facts: dict[str, str], versions: dict[str, str], runs: Runs) -> list[str]:
+    times = calibrations(runs) or [0.0]
+    sizes = plan.sizes
+    lines = [f"* {name}: {version}" for name, version in versions.items()]
+    lines += [f"* {name}: {value}" for name, value in facts.items()]
+    lines.append(f"* calib_ms: {min(times)} to {max(times)}")
+    counts = ", ".join(
+        f"{load} {count}"
+        for load, count in {load: len(results) for (load, _), results in runs.items()}.items()
+    )
+    lines.append(f"* runs behind each median: {counts}")
+    lines.append(f"* connections of idle and resumable: {sizes.connections}; messages of the long "
+                 f"archive: {sizes.talk:,}, and {sizes.million:,} directly")  # fmt: skip
+    shares = [run["own_cores"] / run["server_cores"] for group in runs.values() for run in group
+              if run.get("own_cores") and run.get("server_cores")]  # fmt: skip
+    if shares:
+        lines.append(f"* CPU of the generator by that of the server: at most {max(shares):.2f}")
+    lines.append(f"* command: `{_command()}`")
+    if plan.quick:
+        lines.append("* --quick: short single runs with little data, which prove nothing")
+    elif max(times) > min(times) * _STEADY:
+        lines.append("* calib_ms differs too much: the machine was not quiet, measure again")
+    return lines
+
+
+def _command() -> str:
+    return shlex.join(["python", *sys.argv])
+
+
 def _report(
     plan: Plan, versions: dict[str, str], facts: dict[str, str], runs: Runs
 ) -> tuple[str, dict[str, Any]]:
     names = list(versions)
-    rows = [
-        Row.of(figure, {name: Cell.of(figure, runs[figure.key, name]) for name in names})
-        for figure in plan.figures
-    ]
-    times = calibrations(runs) or [0.0]
-    command = shlex.join(["python", *sys.argv])
-    lines = [markdown(rows, names), ""]
-    lines += [f"* {name}: {version}" for name, version in versions.items()]
-    lines += [f"* {name}: {value}" for name, value in facts.items()]
-    lines.append(f"* calib_ms: {min(times)} to {max(times)}")
-    counts = ", ".join(f"{figure.key} {plan.rounds(figure)}" for figure in plan.figures)
-    lines.append(f"* runs behind each median: {counts}; idle connections: {plan.connections}")
-    lines.append(f"* command: `{command}`")
-    if plan.quick:
-        lines.append("* --quick: short single runs, which prove nothing about the figures")
-    elif max(times) > min(times) * _STEADY:
-        lines.append("* calib_ms differs too much: the machine was not quiet, measure again")
+    rows = _rows(plan, runs, names)
+    lines = _tables(rows, names) + _promises(plan, names) + _notes(plan, facts, versions, runs)
     lines += [f"* FAILED: {reason}" for reason in failures(rows)]
     report = {
-        "command": command,
+        "command": _command(),
         "machine": facts,
         "versions": versions,
         "quick": plan.quick,
@@ -120,18 +174,25 @@ def _report(
             }
             for row in rows
         ],
-        "runs": {f"{figure}/{name}": results for (figure, name), results in runs.items()},
+        "runs": {f"{load}/{name}": results for (load, name), results in runs.items()},
     }
     return "\n".join(lines), report
 
 
 def _compare(options: argparse.Namespace, versions: dict[str, str], folder: Path) -> int:
     plan = Plan(
-        figures=[figure for figure in FIGURES if figure.what in options.what],
+        figures=[
+            figure
+            for figure in FIGURES
+            if figure.what in options.what and set(figure.servers) & set(versions)
+        ],
         repeat=1 if options.quick else options.repeat,
         quick=options.quick,
-        connections=_QUICK_CONNECTIONS if options.quick else _CONNECTIONS,
+        sizes=_QUICK if options.quick else Sizes(),
     )
+    if not plan.figures:
+        say("none of these servers has such a figure")
+        return 2
     facts = machine()
     runs = Session(plan, _servers(versions, folder)).run()
     text, report = _report(plan, versions, facts, runs)
@@ -145,8 +206,9 @@ def main() -> int:
     """Compare; the exit status is 1 if a run failed, whatever the figures are."""
     options = _options()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < 2 * _CONNECTIONS:
-        say(f"the limit of open files is {hard}; {2 * _CONNECTIONS} are needed (ulimit -Hn)")
+    needed = 2 * Sizes().connections
+    if hard < needed:
+        say(f"the limit of open files is {hard}; {needed} are needed (ulimit -Hn)")
         return 2
     versions = _available(options.servers)
     if not versions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.figures import CONTACTS, Figure
+from bench.data import Maker, Sizes
+from bench.figures import Data, Figure, Load
 from bench.load.target import Result
-from bench.servers import Server, ServerError
+from bench.servers import Mode, Server, ServerError
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _DEADLINE: Final = 1800.0
 """Seconds for one run of the generator."""
-_CHAT_ACCOUNTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +31,30 @@ class Plan:
         figures: what is measured.
         repeat: how often, at least.
         quick: only try whether everything works.
-        connections: idle connections, all with contacts.
+        sizes: of the servers' data.
     """
 
     figures: Sequence[Figure]
     repeat: int
     quick: bool
-    connections: int
+    sizes: Sizes
 
-    def rounds(self, figure: Figure) -> int:
-        """How often a figure is measured."""
-        return 1 if self.quick else max(self.repeat, figure.repeats)
+    def rounds(self, load: Load) -> int:
+        """How often a load is run."""
+        return 1 if self.quick else max(self.repeat, load.repeats)
+
+    def loads(self) -> dict[Load, set[str]]:
+        """What is run, in order, and the names of the servers it is run with."""
+        found: dict[Load, set[str]] = {}
+        for figure in self.figures:
+            for name in figure.servers:
+                for load in figure.runs(name):
+                    found.setdefault(load, set()).add(name)
+        return found
 
 
 Runs = dict[tuple[str, str], list[Result]]
-"""By key of the figure and name of the server."""
+"""By key of the load and name of the server."""
 
 
 def say(text: str) -> None:
@@ -66,86 +76,121 @@ class Session:
     def __init__(self, plan: Plan, servers: Sequence[Server]) -> None:
         self._plan = plan
         self._servers = list(servers)
-        self._broken: dict[str, str] = {}
+        self._data: dict[tuple[str, Data], Path] = {}
+        self._broken: dict[tuple[str, Data], str] = {}
 
     def run(self) -> Runs:
         """Do it; what fails is in the results."""
         plan, runs = self._plan, collections.defaultdict[tuple[str, str], list[Result]](list)
+        loads = plan.loads()
         for server in self._servers:
-            try:
-                self._prepare(server)
-            except ServerError as error:
-                self._broken[server.name] = str(error)
-                say(f"{server.name}: {error}")
-        for number in range(max(plan.rounds(figure) for figure in plan.figures)):
-            for figure in plan.figures:
-                if number < plan.rounds(figure):
+            self._prepare(
+                server, {load.data for load, names in loads.items() if server.name in names}
+            )
+        for number in range(max(map(plan.rounds, loads))):
+            for load, names in loads.items():
+                if number < plan.rounds(load):
                     for server in self._servers:
-                        result = self._measure(figure, server)
-                        runs[figure.key, server.name].append(result)
-                        shown = result.get(figure.value, result.get("failed"))
-                        flaw = "" if result.get("correct") else " (not correct)"
-                        say(f"round {number + 1}: {figure.key}, {server.name}: {shown}{flaw}")
+                        if server.name in names:
+                            result = self._measure(load, server)
+                            runs[load.key, server.name].append(result)
+                            say(f"round {number + 1}: {load.key}, {server.name}: {_brief(result)}")
+                            if "failed" in result:
+                                say(server.last_words())
         return dict(runs)
 
-    def _prepare(self, server: Server) -> None:
-        """Make the accounts.
+    def _prepare(self, server: Server, wanted: set[Data]) -> None:
+        for data in Data:
+            if data in wanted:
+                maker = Maker(server, self._plan.sizes, generate, running, say)
+                try:
+                    self._data[server.name, data] = maker.make(data)
+                except ServerError as error:
+                    self._broken[server.name, data] = str(error)
+                    say(f"{server.name}: {error}")
 
-        Raises:
-            ServerError: this does not work.
-        """
-        figures = self._plan.figures
-        with _running(server, busy_wait=True):
-            if any(not figure.contacts for figure in figures):
-                self._need(server, "register", "--users", str(_CHAT_ACCOUNTS))
-            if any(figure.contacts for figure in figures):
-                count = ("--prefix", "c", "--users", str(self._plan.connections))
-                self._need(server, "register", *count)
-                self._need(server, "befriend", *count, "--contacts", str(CONTACTS))
-
-    def _need(self, server: Server, *arguments: str) -> None:
-        say(f"{server.name}: {' '.join(arguments)}")
-        result = self._generate(server, arguments)
-        if "failed" in result:
-            raise ServerError(f"{arguments[0]} failed: {result['failed']}")
-
-    def _measure(self, figure: Figure, server: Server) -> Result:
-        reason = self._broken.get(server.name)
+    def _measure(self, load: Load, server: Server) -> Result:
+        reason = self._broken.get((server.name, load.data))
         if reason is not None:
             return {"correct": False, "failed": reason}
-        arguments = figure.scenario + (figure.quick if self._plan.quick else ())
-        if figure.contacts:
-            arguments += ("--prefix", "c", "--users", str(self._plan.connections))
-            arguments += ("--contacts", str(CONTACTS))
+        arguments = load.scenario + (load.quick if self._plan.quick else ())
+        arguments += self._plan.sizes.arguments(load.data)
         try:
-            with _running(server, busy_wait=figure.busy_wait):
-                return self._generate(server, arguments)
+            with _copied(self._data[server.name, load.data], load.data) as state:
+                with running(server, load.mode, state):
+                    result = generate(server, arguments)
+                if load.scenario[0] == "kill" and "failed" not in result:
+                    with running(server, load.mode, state):
+                        found = json.dumps(result["acknowledged"])
+                        more = generate(server, ("survey", "--acknowledged", found))
+                    result |= more | {"correct": result["correct"] and bool(more.get("correct"))}
+                return result
         except ServerError as error:
             return {"correct": False, "failed": str(error)}
 
-    def _generate(self, server: Server, arguments: Sequence[str]) -> Result:
-        command = [sys.executable, "-m", "bench.load", *arguments]
-        command += ["--port", str(server.setting.port), "--pid", str(server.pid)]
-        try:
-            done = subprocess.run(
-                command, cwd=_ROOT, capture_output=True, text=True, timeout=_DEADLINE, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return {"correct": False, "failed": f"not finished after {_DEADLINE:.0f} s"}
-        try:
-            result: Result = json.loads(done.stdout)
-        except ValueError:
-            return {"correct": False, "failed": f"the generator failed: {done.stderr[-500:]}"}
-        return result
+
+def generate(server: Server, arguments: Sequence[str]) -> Result:
+    """Run the load generator against a server that runs."""
+    command = [sys.executable, "-m", "bench.load", *arguments]
+    command += ["--port", str(server.setting.port), "--pid", str(server.pid)]
+    try:
+        done = subprocess.run(
+            command, cwd=_ROOT, capture_output=True, text=True, timeout=_DEADLINE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"correct": False, "failed": f"not finished after {_DEADLINE:.0f} s"}
+    try:
+        result: Result = json.loads(done.stdout)
+    except ValueError:
+        return {"correct": False, "failed": f"the generator failed: {done.stderr[-500:]}"}
+    return result
 
 
 @contextmanager
-def _running(server: Server, *, busy_wait: bool) -> Iterator[None]:
+def running(server: Server, mode: Mode, state: Path) -> Iterator[None]:
+    """Start a server, and stop it in the end."""
     try:
-        server.start(busy_wait=busy_wait)
+        server.start(mode, state)
         yield
     finally:
         server.stop()
+
+
+@contextmanager
+def _copied(data: Path, kind: Data) -> Iterator[Path]:
+    """Data that a run may change; those that are only read are big, and not copied."""
+    if kind in {Data.TALK, Data.MILLION}:
+        yield data
+        return
+    state = data.parent / "state"
+    subprocess.run(["cp", "--archive", str(data), str(state)], check=True)
+    try:
+        yield state
+    finally:
+        shutil.rmtree(state)
+
+
+def _brief(result: Result) -> str:
+    if "failed" in result:
+        return str(result["failed"])
+    shown = [
+        f"{name} {result[name]}"
+        for name in (
+            "cpu_us_per_msg",
+            "msgs_per_s",
+            "p99_ms",
+            "ack_p99_ms",
+            "kib_per_connection",
+            "cpu_ms_per_login",
+            "cpu_ms_per_query",
+            "kib_connected",
+            "kib_hibernated",
+            "cpu_ms_per_resumption",
+            "missing",
+        )
+        if result.get(name) is not None
+    ]
+    return ", ".join(shown) + ("" if result.get("correct") else " (not correct)")
 
 
 def calibrations(runs: Mapping[tuple[str, str], Sequence[Result]]) -> list[float]:

@@ -9,15 +9,24 @@ import json
 import resource
 import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 
 from bench.load.accounts import befriend, register
 from bench.load.chat import ChatSettings, chat
+from bench.load.fill import fill
+from bench.load.kill import kill, survey
+from bench.load.pages import PageSettings, pages
 from bench.load.proc import calibrate
+from bench.load.resumption import resumable, resume
 from bench.load.sessions import idle, login
 from bench.load.target import LoadError, Result, Target
+
+_SCENARIOS: Final = (
+    *("register", "befriend", "chat", "login", "idle", "fill", "pages", "kill", "survey"),
+    *("resumable", "resume"),
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("scenario", choices=("register", "befriend", "chat", "login", "idle"))
+    add("scenario", choices=_SCENARIOS)
     add("--port", type=int, required=True)
     add("--domain", default="bench.test")
     add("--pid", type=int, action="append", default=[], help="server process; children are found")
@@ -35,16 +44,29 @@ def _parser() -> argparse.ArgumentParser:
     add("--prefix", default="u", help="accounts are PREFIX0, PREFIX1, ...")
     add("--concurrency", type=int, default=16, help="logins under way at once")
     add("--settle", type=float, default=2.0, help="seconds after the load still charged to it")
-    add("--users", type=int, default=100, help="register, befriend, login, idle: accounts")
-    add("--contacts", type=int, default=10, help="befriend, idle: contacts of each")
+    add(
+        "--users",
+        type=int,
+        default=100,
+        help="register, befriend, login, idle, resumable, resume: accounts",
+    )
+    add("--contacts", type=int, default=10, help="befriend, idle, resumable: contacts of each")
     add("--logins", type=int, default=400, help="login: how many")
-    add("--rest", type=float, default=20.0, help="idle: seconds before memory is read")
-    add("--pairs", type=int, default=50, help="chat")
-    add("--window", type=int, default=8, help="chat: messages under way per pair")
+    add("--rest", type=float, default=20.0, help="idle, resumable: seconds before memory is read")
+    add("--pairs", type=int, default=50, help="chat, kill")
+    add("--window", type=int, default=8, help="chat, kill: messages under way per pair")
     add("--rate", type=float, default=0.0, help="chat: open loop, messages per second in all")
     add("--body", type=int, default=80, help="chat: bytes of text")
     add("--warmup", type=float, default=3.0, help="chat: seconds")
-    add("--duration", type=float, default=10.0, help="chat: seconds")
+    add("--duration", type=float, default=10.0, help="chat, pages, kill: seconds")
+    add("--managed", action="store_true", help="chat: with stream management and carbons")
+    add("--count", type=int, default=1000, help="fill: messages")
+    add("--where", choices=("last", "middle"), default="last", help="pages: which one")
+    add("--page", type=int, default=50, help="pages: results")
+    add("--text", default="", help="pages: words to find")
+    add("--acknowledged", type=json.loads, default=[], help="survey: list of numbers, as JSON")
+    add("--archive", choices=("ignored", "complete", "refused"), default="ignored",
+        help="chat: what the archives must be in the end")  # fmt: skip
     return parser
 
 
@@ -70,6 +92,20 @@ def _scenario(options: argparse.Namespace, target: Target) -> Coroutine[Any, Any
             return login(target, options.users, options.logins)
         case "idle":
             return idle(target, options.users, options.contacts, options.rest)
+        case "resumable":
+            return resumable(target, options.users, options.contacts, options.rest)
+        case "resume":
+            return resume(target, options.users)
+        case "fill":
+            return fill(target, options.count)
+        case "pages":
+            return pages(
+                target, PageSettings(options.where, options.page, options.text, options.duration)
+            )
+        case "kill":
+            return kill(target, options.pairs, options.window, options.duration)
+        case "survey":
+            return survey(target, options.acknowledged)
     settings = ChatSettings(
         pairs=options.pairs,
         window=options.window,
@@ -77,6 +113,8 @@ def _scenario(options: argparse.Namespace, target: Target) -> Coroutine[Any, Any
         body=options.body,
         warmup=options.warmup,
         duration=options.duration,
+        managed=options.managed,
+        archive=options.archive,
     )
     return chat(target, settings)
 

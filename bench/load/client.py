@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import Final, cast
 
+from bench.load import ledger as sm
+from bench.load.ledger import Ledger
 from bench.load.scram import Scram
 from bench.load.target import LoadError, Target
 
@@ -21,6 +25,10 @@ _SUCCESS: Final = re.compile(rb"<success[^>]*?(?:/>|>([^<]*)</success>)|<failure
 _BOUND: Final = re.compile(rb"<jid>([^<]+)</jid>.*?</iq>", re.DOTALL)
 _ANSWER: Final = re.compile(rb"<iq\b([^>]*?)(?:/>|>(.*?)</iq>)", re.DOTALL)
 _RESULT: Final = re.compile(rb"\btype=['\"]result['\"]")
+_ENABLED: Final = re.compile(rb"<enabled\b[^>]*>|<failed\b.*", re.DOTALL)
+_RESUMED: Final = re.compile(rb"<resumed\b[^>]*\bh=['\"](\d+)['\"][^>]*>|<failed\b.*", re.DOTALL)
+_CARBONS: Final = re.compile(rb"<iq\b[^>]*\bid=['\"]carbons1['\"][^>]*>")
+_ROSTER_GET: Final = "<iq type='get' id='roster1'><query xmlns='jabber:iq:roster'/></iq>"
 _ITEM_BOTH: Final = re.compile(rb"<item\b[^>]*\bsubscription=['\"]both['\"]")
 _ROSTER: Final = re.compile(
     rb"<iq\b[^>]*\bid=['\"]roster1['\"][^>]*>\s*"
@@ -37,6 +45,8 @@ class Client(asyncio.Protocol):
         jid: the full JID, once logged in.
         closed: the connection is gone.
         contacts: how many items of the roster that was fetched have a mutual subscription.
+        trips: how often it has waited for the server: for TCP, for TLS, and for answers.
+        ledger: of stream management; None without it.
     """
 
     def __init__(self, target: Target, number: int) -> None:
@@ -49,6 +59,9 @@ class Client(asyncio.Protocol):
         self.jid = ""
         self.closed = False
         self.contacts = 0
+        self.trips = 0
+        self.ledger: Ledger | None = None
+        self._wrote = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio's interface."""
@@ -59,6 +72,7 @@ class Client(asyncio.Protocol):
         if self.hot is not None:
             self.hot(data)
             return
+        self.count(data)
         self._buffer += data
         if self._waiter is not None:
             pattern, future = self._waiter
@@ -86,6 +100,23 @@ class Client(asyncio.Protocol):
         if self._transport is None:
             raise self._error("not connected")
         self._transport.write(text.encode())
+        self._wrote = True
+
+    def send(self, stanzas: str, count: int = 1) -> None:
+        """Send stanzas, counted where stream management is on."""
+        if self.ledger is not None:
+            self.ledger.sent += count
+        self.write(stanzas)
+
+    def count(self, data: bytes) -> None:
+        """Count what came for stream management, and answer where the server asks."""
+        if self.ledger is not None and self.ledger.read(data, time.perf_counter()):
+            self.answer()
+
+    def answer(self) -> None:
+        """Tell the server how much has come (XEP-0198 section 4)."""
+        if self.ledger is not None and self._transport is not None:
+            self._transport.write(self.ledger.answer.encode())
 
     def take(self) -> bytes:
         """What came and was not expected; it is forgotten."""
@@ -100,6 +131,8 @@ class Client(asyncio.Protocol):
         Raises:
             LoadError: it did not come within `deadline` seconds.
         """
+        self.trips += self._wrote
+        self._wrote = False
         match = pattern.search(self._buffer)
         if match is None:
             if self.closed:
@@ -135,6 +168,7 @@ class Client(asyncio.Protocol):
             LoadError: the server does not play along.
         """
         target, loop = self._target, asyncio.get_running_loop()
+        self.closed, self.trips = False, 1  # for TCP
         if target.tls == "direct":
             await loop.create_connection(
                 lambda: self,
@@ -143,6 +177,7 @@ class Client(asyncio.Protocol):
                 ssl=target.context,
                 server_hostname=target.domain,
             )
+            self.trips += 1
             return await self._stream()
         await loop.create_connection(lambda: self, target.host, target.port)
         features = await self._stream()
@@ -155,11 +190,12 @@ class Client(asyncio.Protocol):
             self._transport = await loop.start_tls(
                 self._transport, self, target.context, server_hostname=target.domain
             )
+            self.trips += 1
             features = await self._stream()
         return features
 
-    async def login(self, resource: str = "load") -> None:
-        """Log in as clients do: SASL, bind, roster, presence.
+    async def bind(self, resource: str = "load") -> None:
+        """Connect, authenticate and bind a resource; no presence is sent.
 
         Raises:
             LoadError: the server does not play along.
@@ -177,12 +213,76 @@ class Client(asyncio.Protocol):
                 "</iq>"
             )
             await self.expect(_ANSWER)
+
+    async def login(self, resource: str = "load") -> None:
+        """Log in as simple clients do: SASL, bind, roster, presence.
+
+        Raises:
+            LoadError: the server does not play along.
+        """
+        await self.bind(resource)
         await self.fetch_roster()
         self.write("<presence/>")
-        # Our own presence comes back: the server has handled everything so far.
+        await self._present()
+
+    async def login_managed(
+        self, resource: str = "load", latencies: array.array[float] | None = None
+    ) -> None:
+        """Log in as clients of today do: also stream management with resumption, and carbons.
+
+        All that follows the binding is sent at once.
+
+        Args:
+            resource: to bind.
+            latencies: as for `Ledger`.
+
+        Raises:
+            LoadError: the server does not play along.
+        """
+        await self.bind(resource)
+        self.ledger = Ledger(array.array("d") if latencies is None else latencies)
+        self.send(
+            f"<enable xmlns='{sm.NS}' resume='true'/>"
+            "<iq type='set' id='carbons1'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
+            f"{_ROSTER_GET}<presence/>",
+            count=3,
+        )
+        await self.expect(_ENABLED, keep=True)
+        if not self.ledger.token:
+            raise self._error("no stream management with resumption")
+        answer = await self.expect(_CARBONS, keep=True)
+        if not _RESULT.search(answer[0]):
+            raise self._error("no carbons")
+        await self._read_roster(keep=True)
+        await self._present()
+
+    async def _present(self) -> None:
+        """Wait until our own presence comes back: the server has handled everything so far."""
         own = re.escape(self.jid.encode())
         pattern = re.compile(rb"<presence\b[^>]*\bfrom=['\"]" + own + rb"['\"][^>]*>")
         await self.expect(pattern, keep=True)
+
+    async def resume(self) -> int:
+        """Connect again and resume the session (XEP-0198 section 5).
+
+        Returns:
+            How many of our stanzas the server says it has handled.
+
+        Raises:
+            LoadError: the server does not play along.
+        """
+        if self.ledger is None:
+            raise self._error("nothing to resume")
+        self.ledger.restart()
+        await self._authenticate(await self.connect())
+        await self._stream()
+        self.write(
+            f"<resume xmlns='{sm.NS}' h='{self.ledger.received}' previd='{self.ledger.token}'/>"
+        )
+        match = await self.expect(_RESUMED)
+        if match[1] is None:
+            raise LoadError(f"{self._user}: not resumed: {match[0]!r}")
+        return int(match[1])
 
     async def fetch_roster(self) -> None:
         """Fetch it and count the mutual contacts (RFC 6121 section 2.1.3).
@@ -190,8 +290,11 @@ class Client(asyncio.Protocol):
         Raises:
             LoadError: there is no proper answer.
         """
-        self.write("<iq type='get' id='roster1'><query xmlns='jabber:iq:roster'/></iq>")
-        match = await self.expect(_ROSTER)
+        self.write(_ROSTER_GET)
+        await self._read_roster(keep=False)
+
+    async def _read_roster(self, *, keep: bool) -> None:
+        match = await self.expect(_ROSTER, keep=keep)
         if b"jabber:iq:roster" not in match[0] or not _RESULT.search(match[0]):
             raise LoadError(f"{self._user}: no roster: {match[0]!r}")
         self.contacts = len(_ITEM_BOTH.findall(match["items"] or b""))
@@ -228,7 +331,15 @@ class Client(asyncio.Protocol):
         self.close()
 
     def close(self) -> None:
-        """Log out, without waiting for it."""
+        """Log out, without waiting for it; what came is acknowledged."""
         if self._transport is not None and not self.closed:
+            self.answer()
             self._transport.write(b"</stream:stream>")
             self._transport.close()
+
+    async def drop(self) -> None:
+        """Lose the connection, as phones do: neither the stream nor TLS is closed."""
+        if self._transport is not None:
+            self._transport.abort()
+        while not self.closed:  # noqa: ASYNC110 -- one turn of the loop, as a rule
+            await asyncio.sleep(0)

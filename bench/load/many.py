@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -22,8 +23,15 @@ async def many(count: int, make: Callable[[int], Awaitable[None]], concurrency: 
             group.create_task(worker())
 
 
-async def login_all(target: Target, count: int) -> list[Client]:
+async def login_all(
+    target: Target, count: int, latencies: array.array[float] | None = None
+) -> list[Client]:
     """Log in accounts 0 to count - 1.
+
+    Args:
+        target: the server.
+        count: of accounts.
+        latencies: of acknowledgements; where it is given, stream management is on.
 
     Raises:
         LoadError: one of them cannot.
@@ -31,7 +39,10 @@ async def login_all(target: Target, count: int) -> list[Client]:
     clients = [Client(target, number) for number in range(count)]
 
     async def one(number: int) -> None:
-        await clients[number].login()
+        if latencies is None:
+            await clients[number].login()
+        else:
+            await clients[number].login_managed(latencies=latencies)
 
     await many(count, one, target.concurrency)
     return clients

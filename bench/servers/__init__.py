@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bench.servers.base import Server, ServerError, Setting
-from bench.servers.ejabberd import Ejabberd
+from bench.servers.base import Mode, Server, ServerError, Setting
+from bench.servers.ejabberd import Ejabberd, EjabberdSqlite
 from bench.servers.jabberd import Jabberd
-from bench.servers.prosody import Prosody
+from bench.servers.prosody import Prosody, ProsodySqlite
 
 SERVERS: dict[str, type[Server]] = {
-    "jabberd": Jabberd,
-    "ejabberd": Ejabberd,
-    "prosody": Prosody,
+    server.name: server for server in (Jabberd, Ejabberd, EjabberdSqlite, Prosody, ProsodySqlite)
 }
 """By the name used on the command line."""
 
-__all__ = ["SERVERS", "Server", "ServerError", "Setting"]
+__all__ = ["SERVERS", "Mode", "Server", "ServerError", "Setting"]

@@ -31,7 +31,7 @@ class Setting:
     """Where a server works.
 
     Attributes:
-        folder: of its own, empty at first; its data stay there from one start to the next.
+        folder: of its own, empty at first.
         port: free, as are the two after it; below the ephemeral ports.
         certificate: PEM file with the certificate.
         key: PEM file with its key.
@@ -43,17 +43,42 @@ class Setting:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What a server does in a run.
+
+    Attributes:
+        busy_wait: it may poll for work where its virtual machine does so by default.
+        managed: stream management, carbons and client states are offered.
+        archive: messages are archived for both sides.
+        search: the archive has a full-text index, where the server has such a thing.
+    """
+
+    busy_wait: bool = True
+    managed: bool = False
+    archive: bool = False
+    search: bool = False
+
+
 class Server(abc.ABC):
     """A server that can be started and stopped again.
 
     Args:
         setting: where it works.
+
+    Attributes:
+        name: on the command line and in the table.
+        promise: what its acknowledgement of a message says, and how that is known.
+        sqlite: everything is kept in SQLite, not in the default store.
     """
 
     name: ClassVar[str]
+    promise: ClassVar[str]
+    sqlite: ClassVar[bool] = False
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
+        self.state = setting.folder / "state"
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -66,8 +91,8 @@ class Server(abc.ABC):
         """
 
     @abc.abstractmethod
-    def configure(self, *, busy_wait: bool) -> None:
-        """Write the configuration; `busy_wait` as for `start`."""
+    def configure(self, mode: Mode) -> None:
+        """Write the configuration; data belong into `state`."""
 
     @abc.abstractmethod
     def command(self) -> Sequence[str]:
@@ -81,6 +106,10 @@ class Server(abc.ABC):
     def log(self) -> Path:
         """What it printed."""
         return self.setting.folder / "output.log"
+
+    def last_words(self) -> str:
+        """The end of the log."""
+        return self.log.read_text(errors="replace")[-1500:] if self.log.exists() else ""
 
     @property
     def pid(self) -> int:
@@ -97,17 +126,19 @@ class Server(abc.ABC):
         """The process that is asked to end; the root unless that is a mere wrapper."""
         return self.pid
 
-    def start(self, *, busy_wait: bool = True) -> None:
+    def start(self, mode: Mode, state: Path) -> None:
         """Start it and wait until it accepts connections.
 
         Args:
-            busy_wait: let it poll for work where its virtual machine does so by default.
+            mode: what it has to do.
+            state: the folder of its data, below that of the server; made where there is none.
 
         Raises:
             ServerError: it does not come up.
         """
-        self.setting.folder.mkdir(parents=True, exist_ok=True)
-        self.configure(busy_wait=busy_wait)
+        self.state = state
+        state.mkdir(parents=True, exist_ok=True)
+        self.configure(mode)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(),
@@ -120,19 +151,34 @@ class Server(abc.ABC):
                 preexec_fn=_raise_descriptors,  # noqa: PLW1509 -- this program has no threads
             )
         end = time.monotonic() + _START_DEADLINE
-        while not self._accepts():
+        while not (self._accepts() and self.ready()):
             if self._process.poll() is not None or time.monotonic() > end:
                 self.stop()
-                tail = self.log.read_text(errors="replace")[-1500:]
-                raise ServerError(f"{self.name} did not start:\n{tail}")
+                raise ServerError(f"{self.name} did not start:\n{self.last_words()}")
             time.sleep(0.1)
         time.sleep(_REST)
+
+    def ready(self) -> bool:
+        """Whether it can serve those whom it accepts."""
+        return True
 
     def _accepts(self) -> bool:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.setting.port), timeout=1).close()
             return True
         return False
+
+    def fill(self, count: int, state: Path) -> None:  # noqa: ARG002 -- most servers cannot
+        """Put messages into the archives of the first two accounts, past the network.
+
+        Args:
+            count: of messages that the first one sent to the second one.
+            state: the folder of its data; the server does not run.
+
+        Raises:
+            ServerError: this server cannot be filled.
+        """
+        raise ServerError(f"the archive of {self.name} can only be filled over the wire")
 
     def stop(self) -> None:
         """Stop it, by force if it does not end by itself."""

@@ -1,15 +1,18 @@
-"""ejabberd from Debian's package: few modules, its default storage (Mnesia)."""
+"""ejabberd from Debian's package: few modules; its default storage (Mnesia), or SQLite."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bench.load.proc import name, tree
-from bench.servers.base import DOMAIN, Server, ServerError, package_version
+from bench.servers.base import DOMAIN, Mode, Server, ServerError, package_version
 
 _USER: Final = "ejabberd"
 _CONTROL: Final = """\
@@ -45,7 +48,7 @@ shaper_rules:
   c2s_shaper: none
 access_rules:
   local: {{allow: local}}
-default_db: mnesia
+{store}
 modules:
   mod_disco: {{}}
   mod_roster: {{versioning: true}}
@@ -53,6 +56,26 @@ modules:
   mod_register: {{access: all, access_from: all, ip_access: all, welcome_message: {{}},
                  password_strength: 0}}
   mod_offline: {{access_max_user_messages: max_user_offline_messages}}
+{modules}"""
+_MNESIA: Final = "default_db: mnesia"
+_SQLITE: Final = """\
+default_db: sql
+auth_method: sql
+sql_type: sqlite
+sql_database: "{state}/ejabberd.sqlite\""""
+_PROBE: Final = (
+    f"<stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client'"
+    " xmlns:stream='http://etherx.jabber.org/streams'>"
+    "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>"
+    f"{base64.b64encode(b'n,,n=nobody,r=0123456789').decode()}</auth>"
+).encode()
+_MANAGED: Final = """\
+  mod_carboncopy: {}
+  mod_stream_mgmt: {resend_on_timeout: if_offline}
+  mod_client_state: {}
+"""
+_ARCHIVE: Final = """\
+  mod_mam: {default: always}
 """
 
 
@@ -60,6 +83,10 @@ class Ejabberd(Server):
     """Runs as the user ejabberd, as its control script demands: so root has to start it."""
 
     name = "ejabberd"
+    promise = (
+        "it has been handed to Mnesia for the sender's archive, which writes every few seconds and "
+        "does not sync; the recipient's copy follows"
+    )
 
     @classmethod
     def version(cls) -> str:
@@ -69,21 +96,28 @@ class Ejabberd(Server):
             raise ServerError("Debian's package ejabberd is not installed")
         if os.geteuid() != 0:
             raise ServerError("ejabberd can only be started by root (it runs as its own user)")
+        if cls.sqlite and not package_version("erlang-p1-sqlite3"):
+            raise ServerError("Debian's package erlang-p1-sqlite3 is not installed")
         return version
 
-    def configure(self, *, busy_wait: bool) -> None:
+    def configure(self, mode: Mode) -> None:
         """Write the configuration."""
         setting, folder = self.setting, self.setting.folder
-        for part in ("etc", "db", "log"):
+        for part in ("etc", "log"):
             (folder / part).mkdir(exist_ok=True)
         shutil.copyfile("/etc/ejabberd/inetrc", folder / "etc/inetrc")
         both = setting.certificate.read_bytes() + setting.key.read_bytes()
         (folder / "both.pem").write_bytes(both)
-        options = "" if busy_wait else _NO_BUSY_WAIT
+        options = "" if mode.busy_wait else _NO_BUSY_WAIT
         (folder / "etc/ejabberdctl.cfg").write_text(_CONTROL.format(options=options))
         (folder / "etc/ejabberd.yml").write_text(
             _CONFIG.format(
-                domain=DOMAIN, folder=folder, port=setting.port, tls_port=setting.port + 1
+                domain=DOMAIN,
+                folder=folder,
+                port=setting.port,
+                tls_port=setting.port + 1,
+                store=_SQLITE.format(state=self.state) if self.sqlite else _MNESIA,
+                modules=_MANAGED * mode.managed + _ARCHIVE * mode.archive,
             )
         )
         subprocess.run(["chown", "--recursive", f"{_USER}:", str(folder)], check=True)
@@ -97,7 +131,7 @@ class Ejabberd(Server):
         folder = self.setting.folder
         script = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups", "ejabberdctl"]
         script += ["--config-dir", f"{folder}/etc", "--config", f"{folder}/etc/ejabberd.yml"]
-        script += ["--ctl-config", f"{folder}/etc/ejabberdctl.cfg", "--spool", f"{folder}/db"]
+        script += ["--ctl-config", f"{folder}/etc/ejabberdctl.cfg", "--spool", str(self.state)]
         return [*script, "--logs", f"{folder}/log", "-n", "bench@localhost", "foreground"]
 
     def environment(self) -> Mapping[str, str]:
@@ -111,3 +145,26 @@ class Ejabberd(Server):
     def main_pid(self) -> int:
         """The virtual machine, which the control script waits for."""
         return next((pid for pid in tree([self.pid]) if name(pid).startswith("beam")), self.pid)
+
+
+class EjabberdSqlite(Ejabberd):
+    """The same with accounts, rosters and archives in SQLite."""
+
+    name = "ejabberd-sqlite"
+    promise = (
+        "it is committed and synced for the sender's archive; the recipient's copy follows in "
+        "another transaction"
+    )
+    sqlite = True
+
+    def ready(self) -> bool:
+        """Whether it answers a login: for a while it drops who comes before its database does."""
+        answer = b""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.setting.port), timeout=5) as probe,
+        ):
+            probe.sendall(_PROBE)
+            while b"<failure" not in answer and (data := probe.recv(65536)):
+                answer += data
+        return b"<failure" in answer

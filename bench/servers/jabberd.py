@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.servers.base import DOMAIN, Server, ServerError
+from bench.servers.base import DOMAIN, Mode, Server, ServerError
 
 _ROOT: Final = Path(__file__).resolve().parent.parent.parent
 _CONFIG: Final = """\
@@ -21,6 +21,7 @@ certificate = "{certificate}"
 key = "{key}"
 [host."{domain}".modules]
 register = {{ enabled = "all", per_address = 1000000, per_host = 1000000 }}
+mam = {archive}
 [limits]
 connections_per_address = 20000
 bytes_per_second = 1000000000
@@ -34,6 +35,7 @@ class Jabberd(Server):
     """Run by the interpreter that runs this program."""
 
     name = "jabberd"
+    promise = "it is committed and synced for both archives, in one transaction"
 
     @classmethod
     def version(cls) -> str:
@@ -50,9 +52,10 @@ class Jabberd(Server):
         python = ".".join(map(str, sys.version_info[:3]))
         return f"{shown.stdout.strip().removeprefix('jabberd ')} ({_commit()}, Python {python})"
 
-    def configure(self, *, busy_wait: bool) -> None:  # noqa: ARG002 -- it never polls
-        """Write the configuration."""
+    def configure(self, mode: Mode) -> None:
+        """Write the configuration; stream management and carbons are among the defaults."""
         setting = self.setting
+        search = str(mode.search).lower()
         (setting.folder / "jabberd.toml").write_text(
             _CONFIG.format(
                 port=setting.port,
@@ -60,14 +63,24 @@ class Jabberd(Server):
                 domain=DOMAIN,
                 certificate=setting.certificate,
                 key=setting.key,
+                archive=f"{{ search = {search} }}" if mode.archive else "false",
             )
         )
+
+    def fill(self, count: int, state: Path) -> None:
+        """Write through the stores, as the server does, but with thousands in a transaction."""
+        program = [sys.executable, "-m", "bench.fill", "--data", str(state), "--count", str(count)]
+        done = subprocess.run(
+            program, cwd=_ROOT, env=_environment(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ServerError(f"the archive could not be filled: {done.stderr[-500:]}")
 
     def command(self) -> Sequence[str]:
         """What runs it in the foreground."""
         folder = self.setting.folder
         program = [sys.executable, "-m", "jabberd.cli", "run"]
-        return [*program, "--config", f"{folder}/jabberd.toml", "--data", f"{folder}/data"]
+        return [*program, "--config", f"{folder}/jabberd.toml", "--data", str(self.state)]
 
     def environment(self) -> Mapping[str, str]:
         """Without settings of jabberd's, so that the file alone counts."""
