@@ -116,7 +116,8 @@ async def test_a_request_to_a_session_that_ends_is_returned(server: jabberd.Serv
         await bob.send("<presence to='alice@example.com/desk'/>")
         assert (await alice.stanza()).tag == f"{CLIENT}presence"
         await alice.send(
-            "<iq type='get' id='q' to='bob@example.com/phone'><query xmlns='jabber:iq:version'/></iq>"
+            "<iq type='get' id='q' to='bob@example.com/phone'>"
+            "<query xmlns='jabber:iq:version'/></iq>"
         )
         assert (await bob.stanza()).get("id") == "q"
         await bob.cut()

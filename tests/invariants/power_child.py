@@ -24,8 +24,10 @@ def _adjust(careless: bool) -> None:
     """Have every connection do a little more than the stores ask for."""
     connect = engine._on_sqlite_connect
 
-    def adjusted(patience: float, connection: Any, _record: object) -> None:
-        connect(patience, connection, _record)
+    def adjusted(
+        patience: float, durability: engine.Durability, connection: Any, _record: object
+    ) -> None:
+        connect(patience, durability, connection, _record)
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}").fetchall()
         if careless:
             connection.execute("PRAGMA synchronous = NORMAL").fetchall()

@@ -43,7 +43,7 @@ class LogSubject:
                     Entry(got, peer, owner, "", at, _GOT, "", 0, filled(owner, number)),
                 ],
                 handled={place + 1: number + 1},
-                journal=[Journaled(place + 1, number, filled("journal", number))],
+                journal=[Journaled(place + 1, number, 1, filled("journal", number))],
                 forget={place + 1: number},
             )
             if number == 0:

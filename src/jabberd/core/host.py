@@ -12,7 +12,7 @@ from jabberd.core.eager import start
 from jabberd.core.keeper import Keeper, Ledger
 from jabberd.core.module import AccountEvent, Module, SessionEvent
 from jabberd.core.ports import ArchiveRules, MessagesApi, ModulesApi
-from jabberd.core.receiving import Receiver
+from jabberd.core.receiving import House, Receiver
 from jabberd.core.registry import Registry
 from jabberd.core.router import Router
 from jabberd.core.sending import Sender
@@ -70,16 +70,8 @@ class LocalHost:
         self.keeper = Keeper(domain, ledger, now, self._refused, self._waiting)
         self.registry.ports[MessagesApi] = self.keeper
         self._sender = Sender(self.registry, router.forward, self.keeper)
-        self._receiver = Receiver(
-            domain,
-            self.registry,
-            sessions,
-            self._exists,
-            self._answered,
-            self._respond,
-            router.is_service,
-            self.keeper,
-        )
+        house = House(self._exists, self._answered, self._respond, router.is_service)
+        self._receiver = Receiver(domain, self.registry, sessions, self.keeper, house)
         # Handed through, not wrapped: every stanza passes here (`core.router.Route`).
         self.receive = self._receiver.receive
         router.add(domain.domain, self, self._sender)

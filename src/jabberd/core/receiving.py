@@ -7,6 +7,7 @@ nobody was reached.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, cast
 
 from jabberd.core import delivery
@@ -33,6 +34,23 @@ _MOST, _EXACT, _ALL = Action.MOST, Action.EXACT, Action.ALL
 _STRANGE: Final = frozenset({sid.STANZA_ID, carbons.SENT, carbons.RECEIVED})
 
 
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the receiving side asks of its host.
+
+    Attributes:
+        exists: whether there is such an account; asked only where no session proves it.
+        answered: takes IQ results and errors for the host itself; False where none was awaited.
+        respond: sends an answer back the way its request came.
+        trusted: whether a domain is one of this server's own services.
+    """
+
+    exists: Callable[[JID], Awaitable[bool]]
+    answered: Callable[[Iq], bool]
+    respond: Callable[[Stanza, Session | None], None]
+    trusted: Callable[[str], bool]
+
+
 class Receiver:
     """The receiving side of one host.
 
@@ -53,20 +71,17 @@ class Receiver:
         domain: JID,
         registry: Registry,
         sessions: Sessions,
-        exists: Callable[[JID], Awaitable[bool]],
-        answered: Callable[[Iq], bool],
-        respond: Callable[[Stanza, Session | None], None],
-        trusted: Callable[[str], bool],
         keeper: Keeper,
+        house: House,
     ) -> None:
         self._domain = domain
         self._registry = registry
         self._stations = registry.received
         self._sessions = sessions
-        self._exists = exists
-        self._answered = answered
-        self._respond = respond
-        self._trusted = trusted
+        self._exists = house.exists
+        self._answered = house.answered
+        self._respond = house.respond
+        self._trusted = house.trusted
         self._keeper = keeper
 
     def receive(self, stanza: Stanza, origin: Session | None) -> Verdict | Awaitable[Verdict]:

@@ -239,7 +239,7 @@ class SessionState:
     def journal(self, unit: Unit) -> None:
         """See `core.turn.Gate`; there is nothing to remember of a stream without XEP-0198."""
 
-    def committed(self, turn: Turn) -> None:
+    def committed(self, _turn: Turn, /) -> None:
         """See `core.turn.Gate`."""
         gate = self._gate
         while gate and (gate[0][0] is None or not gate[0][0].pending):

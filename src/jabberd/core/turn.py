@@ -16,7 +16,7 @@ class Gate(Protocol):
     def journal(self, unit: Unit) -> None:
         """Add what the session has to remember; called once, right before the commit."""
 
-    def committed(self, turn: Turn) -> None:
+    def committed(self, turn: Turn, /) -> None:
         """The turn is over, well or not: write what may be written."""
 
 

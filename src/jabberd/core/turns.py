@@ -83,7 +83,7 @@ class Turns:
         """Commit everything, and that it was delivered."""
         self._still()
         await self.settled()
-        self._tidy()
+        self.tidy()
         await self.settled()
         self._still()
 
@@ -165,9 +165,9 @@ class Turns:
     def _tidy_soon(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_TIDY_SECONDS, self._tidy)
+            self._timer = loop.call_later(_TIDY_SECONDS, self.tidy)
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Write what nobody waits for: that turns were delivered, and what sessions remember."""
         self._timer = None
         if not self._dirty and self._checkpoint <= self._stored_checkpoint:

@@ -179,7 +179,7 @@ class ClientSession(SessionState):
         else:
             asyncio.get_running_loop().call_soon(self.finish, "too much waits for its client")
 
-    def committed(self, turn: Turn) -> None:
+    def committed(self, turn: Turn, /) -> None:
         """See `core.turn.Gate`."""
         sm = self.sm
         if sm is None:
