@@ -61,7 +61,7 @@ class Link:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[Call] = set()
-        self._held = False
+        self._muted = self._held = False
         self._news = asyncio.Event()
         self.host, self.port = "127.0.0.1", 0
         self.calls: list[Call] = []
@@ -78,6 +78,10 @@ class Link:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=WAIT)
 
+    def mute(self) -> None:
+        """From now on nothing of the client gets through, until the cut; it is lost then."""
+        self._muted = True
+
     def hold(self) -> None:
         """From now on nothing gets through, in either direction, until the cut; it is lost then."""
         self._held = True
@@ -86,7 +90,7 @@ class Link:
         """Break every connection; those to come get through again."""
         for call in tuple(self._open):
             call.cut()
-        self._held = False
+        self._muted = self._held = False
 
     async def until(self, there: Callable[[], bool], what: str) -> None:
         """Wait until something has gone over the line."""
@@ -115,8 +119,8 @@ class Link:
         try:
             with contextlib.suppress(OSError):
                 await asyncio.gather(
-                    self._carry(call, reader, upstream, call.sent),
-                    self._carry(call, theirs, writer, call.received),
+                    self._carry(reader, upstream, call.sent, lambda: call.over or self._muted),
+                    self._carry(theirs, writer, call.received, lambda: call.over),
                 )
         finally:
             call.cut()
@@ -124,13 +128,13 @@ class Link:
 
     async def _carry(
         self,
-        call: Call,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         said: bytearray,
+        is_lost: Callable[[], bool],
     ) -> None:
         while data := await reader.read(_BLOCK):
-            if self._held or call.over:
+            if self._held or is_lost():
                 continue
             if len(said) + len(data) > _MOST:
                 raise OSError("more was said than a test should")
@@ -138,7 +142,7 @@ class Link:
             self._news.set()
             writer.write(data)
             await writer.drain()
-        if not self._held and not call.over:
+        if not self._held and not is_lost():
             writer.write_eof()
 
 

@@ -120,7 +120,13 @@ async def test_gajim_stays_in_step(daemon: Daemon, desktop: Desktop, link: Link)
     copy = await phone.event("carbon_sent")
     assert copy["carbon_sent"]["body"] == "from the desktop"
 
-    # Its connection breaks, after each side has said something that the other does not get.
+    # Its connection breaks, after each side has said something that the other does not get, and
+    # it has got something that it could not acknowledge.
+    link.mute()
+    bob.write(ALICE, "heard")
+    history += ["< heard"]
+    await gajim.history(BOB, history)
+    assert await phone.bodies("heard") == ["heard"]
     link.hold()
     bob.write(ALICE, "unheard")
     assert await phone.bodies("unheard") == ["unheard"]

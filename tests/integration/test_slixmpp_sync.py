@@ -136,27 +136,31 @@ async def test_it_resumes_when_the_connection_breaks(server: jabberd.Server) -> 
         bob = await arrive(link, f"{BOB}/phone")
         session = bob.client.plugin["xep_0198"].sm_id
         await talk(bob, alice, ["m0", "m1"])
-        # Each says something that the other does not get, and then the line is dead.
-        link.hold()
+        # Each says something that the other does not get, and Bob gets what he cannot acknowledge;
+        # then the line is dead.
+        link.mute()
         alice.write(BOB, "m2")
+        assert await bob.bodies("m2") == ["m2"]
+        link.hold()
+        alice.write(BOB, "m3")
         bob.write(ALICE, "n2")
         await alice.settled()
         link.cut()
         assert alice.seen("message") == bob.seen("message") == []
-        alice.write(BOB, "m3")
+        alice.write(BOB, "m4")
         await bob.back()
         assert await alice.bodies("n2") == ["n2"]
         bob.write(ALICE, "end")
         alice.write(BOB, "end")
         assert await alice.bodies("end") == ["end"]
-        assert await bob.bodies("end") == ["m2", "m3", "end"]
+        assert await bob.bodies("end") == ["m3", "m4", "end"]
         assert bob.client.plugin["xep_0198"].sm_id == session
         assert bob.seen("session_start") == bob.seen("sm_failed") == []
         assert len(server.running.assembly.sessions.of(BOB)) == 1
         # The archive has each of them once too.
         found = await archived(bob)
         assert [text_of(result) for result in found] == (
-            ["m0", "m1", "m2", "m3", "n2", "end", "end"]
+            ["m0", "m1", "m2", "m3", "m4", "n2", "end", "end"]
         )
         await bob.leave()
     await alice.leave()
@@ -167,9 +171,12 @@ async def test_it_resumes_when_the_server_restarts(daemon: Daemon, how: How) -> 
     async with Link(daemon.port) as one, Link(daemon.port) as other:
         alice, bob = await arrive(one, f"{ALICE}/desk"), await arrive(other, f"{BOB}/phone")
         await talk(bob, alice, ["m0", "m1"])
+        other.mute()
+        alice.write(BOB, "m2")
+        assert await bob.bodies("m2") == ["m2"]
         other.hold()
         bob.write(ALICE, "n2")
-        alice.write(BOB, "m2")
+        alice.write(BOB, "m3")
         await alice.settled()
         await asyncio.to_thread(daemon.again, how)
         other.cut()
@@ -177,7 +184,7 @@ async def test_it_resumes_when_the_server_restarts(daemon: Daemon, how: How) -> 
             await client.back()
             assert client.seen("session_start") == client.seen("sm_failed") == []
         alice.write(BOB, "end")
-        assert await bob.bodies("end") == ["m2", "end"]
+        assert await bob.bodies("end") == ["m3", "end"]
         bob.write(ALICE, "end")
         assert await alice.bodies("end") == ["n2", "end"]
         for client in (alice, bob):
