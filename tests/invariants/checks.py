@@ -37,6 +37,20 @@ def _came(client: ClientHistory) -> list[Key]:
     return [seen.key for seen in client.seen if seen.key is not None and seen.how in _LIVE]
 
 
+def _ways(client: ClientHistory, full: set[Key]) -> list[list[Key]]:
+    """The orders that must hold by themselves.
+
+    What is for one client and comes when that is connected, but not available, is given to it at
+    once, while other messages wait (RFC 6121 §8.5.3.1). A client with an archive sorts that out.
+    """
+    if client.archive:
+        return [_came(client)]
+    late = {seen.key for seen in client.seen if seen.delayed}
+    came = _came(client)
+    account = [key for key in came if key not in full]
+    return [account, [key for key in came if key in full and key not in late]]
+
+
 def _readers(clients: list[ClientHistory]) -> list[ClientHistory]:
     """Those clients of an account that must have everything."""
     return [client for client in clients if client.archive] or clients
@@ -104,16 +118,9 @@ def seen_once(history: History) -> list[str]:
                     if key.to == account and count > 1
                 ]
             for client in group:
-                incoming = [key for key in _came(client) if key.to == account]
-                # What is for one client is given to it also while it is not available, when
-                # what is for the account waits (RFC 6121 §8.5.3.1): two addresses, two orders.
-                ways = [incoming]
-                if not client.archive:
-                    ways = [
-                        [key for key in incoming if (key in full) is way] for way in (False, True)
-                    ]
-                for way in ways:
-                    found += [f"{client.name}: {text}" for text in _inversions(way)]
+                for way in _ways(client, full):
+                    incoming = (key for key in way if key.to == account)
+                    found += [f"{client.name}: {text}" for text in _inversions(incoming)]
     return found
 
 

@@ -245,7 +245,7 @@ class Arrival:
     def _enter(self, session: ClientSession, found: list[Event]) -> None:
         """The stream has told the client of its session: let stanzas go, and come."""
         self._owner.flush()
-        session.release()
+        session.expect()
         self._owner.answer(found)
 
     # A session that goes on

@@ -210,6 +210,8 @@ class ClientConnection:
             self.close(StreamError(StreamCondition.INVALID_FROM, "this is not your address"))
             return None
         stanza.from_ = session.jid  # nobody else has seen this stanza yet
+        if session.expecting is not None:
+            session.begin()
         verdict = self._door.router.submit(stanza, session)
         if session.sm is not None:
             self._handled(session, stanza, verdict)
@@ -253,7 +255,9 @@ class ClientConnection:
                 self._manage(nonza, session)
             except StreamError as error:
                 self.close(error)
+            session.begin()  # only now: what was kept back is counted
             return
+        session.begin()
         handle = self._door.hosts[session.jid.domain].registry.nonza(nonza.ns, nonza.name)
         if handle is None:
             self._unsupported(nonza)

@@ -25,6 +25,7 @@ from jabberd.xmpp.stanza import Iq, ParseError, Presence, Stanza, error_reply, r
 
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
+_EXPECT_SECONDS: Final = 1.0
 
 
 class Carrier(Protocol):
@@ -103,9 +104,10 @@ class ClientSession(SessionState):
         sm: its stream management; None where the client has not asked for it.
         since: when the client was last connected, by the loop's clock.
         work: what is being done with its last stanza, if that takes time.
+        expecting: ends the wait for its client's first words, see `expect`.
     """
 
-    __slots__ = ("_carrier", "_host", "_keeping", "since", "sm", "work")
+    __slots__ = ("_carrier", "_host", "_keeping", "expecting", "since", "sm", "work")
 
     def __init__(
         self,
@@ -122,11 +124,33 @@ class ClientSession(SessionState):
         self.sm: StreamManagement | None = None
         self.since = 0.0
         self.work: asyncio.Task[object] | None = None
+        self.expecting: asyncio.TimerHandle | None = None
 
     @property
     def connected(self) -> bool:
         """Whether a client is there now."""
         return self._carrier is not None
+
+    # The beginning
+
+    def expect(self) -> None:
+        """Keep back what comes until the client speaks, for a moment at most.
+
+        Nearly every client says next whether it counts stanzas (XEP-0198 §3). What was written
+        before that is covered by no count: a connection that breaks then takes it along.
+        """
+        if self.sm is not None:  # it has said so at its login
+            self.release()
+        else:
+            loop = asyncio.get_running_loop()
+            self.expecting = loop.call_later(_EXPECT_SECONDS, self.begin)
+
+    def begin(self) -> None:
+        """The client has spoken, or is one that listens only."""
+        timer, self.expecting = self.expecting, None
+        if timer is not None:
+            timer.cancel()
+            self.release()
 
     # Out
 
@@ -257,10 +281,10 @@ class ClientSession(SessionState):
             return
         sm.acknowledge(h)
         sm.asked = 0.0
+        if sm.durable:
+            self._keeping.turns.later(self)
         if sm.queue:
             self._ask()
-        elif sm.durable:
-            self._keeping.turns.later(self)
 
     def _ask(self) -> None:
         sm, carrier = self.sm, self._carrier
@@ -389,6 +413,9 @@ class ClientSession(SessionState):
     def abandon(self) -> None:
         """What the client has not got goes where it goes when nobody is there (§4)."""
         super().abandon()
+        if self.expecting is not None:
+            self.expecting.cancel()
+            self.expecting = None
         self._keeping.remove(self)
         sm, self.sm = self.sm, None
         if sm is None:

@@ -23,7 +23,6 @@ from jabberd.xmpp import sm
 _HEAD: Final = struct.Struct(">QI")
 _EVERYTHING: Final = 2**62
 _NEVER_SENT: Final = 2**48  # places from here on are of stanzas that no stream has carried
-_FORGET_EACH: Final = 64  # acknowledged stanzas, before their journal is cleared
 
 
 class Item(NamedTuple):
@@ -161,9 +160,7 @@ class StreamManagement:
             self._rewrite = False
             unit.forget[self.number] = _EVERYTHING
             self._forgotten = self.base
-        elif self.base - self._forgotten >= _FORGET_EACH or (
-            not self.queue and self.base > self._forgotten
-        ):
+        elif self.base > self._forgotten:
             unit.forget[self.number] = self.base
             self._forgotten = self.base
         fresh = self._fresh
