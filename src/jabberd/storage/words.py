@@ -21,7 +21,6 @@ _LONGEST: Final = 64
 _MOST_ASKED: Final = 32
 """Only so many words of a search are looked at."""
 
-_LONG: Final = re.compile(rf"[^\W_]{{{_LONGEST + 1}}}")
 _KEPT: Final = 20_000
 # Marks above and below letters have classes from 10 on; those below 10 change what is said
 # (voicing in Japanese, virama and nukta in Indian scripts).
@@ -68,7 +67,7 @@ def _split(text: str) -> list[str]:
 def words_of(text: str) -> list[str]:
     """The words by which a text is found, each once, in order of their first place."""
     words = dict.fromkeys(_split(text))
-    if text.isascii() and not _LONG.search(text):
+    if text.isascii() and max(map(len, words), default=0) <= _LONGEST:
         return list(words)
     found: dict[str, None] = {}
     for word in words:
