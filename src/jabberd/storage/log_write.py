@@ -229,15 +229,19 @@ class LogWriter:
 
         A word with `@` is the number of an owner or of a peer, and cannot be one of a text.
         """
-        people: dict[int, set[int]] = {}
-        apart = 0
-        columns = (values[column::WIDTH] for column in range(5))
-        for key, owner, peer, _, doc in zip(*columns, strict=True):
-            if doc in people:
-                people[doc] |= {owner, peer}
-            elif doc:
-                people[doc] = {owner, peer}
-            if doc and doc != key:
+        people: dict[int, tuple[int, ...]] = {}
+        known = apart = max(self._shared.apart, self._apart)
+        near = (known + 1) << KEY_BITS
+        columns = (values[column::WIDTH] for column in (0, 1, 2, 4))
+        for key, owner, peer, doc in zip(*columns, strict=True):
+            if not doc:
+                continue
+            those = people.get(doc)
+            if those is None:
+                people[doc] = (owner, peer) if owner != peer else (owner,)
+            elif owner not in those or peer not in those:
+                people[doc] = tuple({*those, owner, peer})
+            if not -near < key - doc < near:
                 apart = max(apart, abs((key >> KEY_BITS) - (doc >> KEY_BITS)))
         docs = [
             (doc.key, [*words_of(doc.text), *[f"@{number}" for number in people[doc.key]]])
@@ -247,7 +251,7 @@ class LogWriter:
         self._dialect.add_docs(connection, docs)
         if self._docs is not None:
             self._docs.add(connection, [key for key, _ in docs])
-        if apart > max(self._shared.apart, self._apart):
+        if apart > known:
             self._apart = apart
             self._raise(connection, "apart", apart)
 

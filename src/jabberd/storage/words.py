@@ -52,21 +52,22 @@ class _Folds(dict[int, str]):
         return folded
 
 
-_ASCII: Final = "".join(_fold(chr(code)) for code in range(128))
+# The same for ASCII, in small letters; for `bytes.translate`, which takes a third of the time.
+_ASCII: Final = "".join(_fold(chr(code).lower()) for code in range(128)).encode() + bytes(128)
 _FOLDS: Final = _Folds()
 
 
 def _split(text: str) -> list[str]:
     text = text[:_MOST_TEXT]
     if text.isascii():
-        return text.lower().translate(_ASCII).split()
+        return text.encode().translate(_ASCII).decode().split()
     return unicodedata.normalize("NFKC", text).casefold().translate(_FOLDS).split()
 
 
 def words_of(text: str) -> list[str]:
     """The words by which a text is found, each once, in order of their first place."""
     words = dict.fromkeys(_split(text))
-    if text.isascii() and (len(text) <= _LONGEST or max(map(len, words), default=0) <= _LONGEST):
+    if text.isascii() and max(map(len, words), default=0) <= _LONGEST:
         return list(words)
     found: dict[str, None] = {}
     for word in words:
