@@ -39,7 +39,8 @@ left out, and whether it has received something is only looked at in the end.
 In what is sent and what is expected:
 
 ``{alice}`` ``{alice/desk}`` ``{host}``  an address: of an account, a resource, the server.
-``{plain/alice}``  what SASL PLAIN says for an account, as Base64.
+``{plain/alice}``  what SASL PLAIN says for an account, as Base64; ``{ht/alice}``: what
+             HT-SHA-256-NONE says with what is kept as ``token`` (XEP-0484).
 ``{name}``   what a line before has kept by that name.
 ``{=name}``  keeps what stands here; only in what is expected.
 ``...``      anything. In an attribute or in a text it stands for characters; as a whole
@@ -59,6 +60,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -201,7 +203,7 @@ class Performance:
             for line in self._play.lines:
                 try:
                     await self._line(line)
-                except (TimeoutError, StreamEnd) as error:
+                except (TimeoutError, StreamEnd, ConnectionError) as error:
                     what = str(error) or f"nothing came within {line.wait:g} s"
                     raise self._wrong(line, what) from error
                 except ValueError as error:
@@ -310,14 +312,20 @@ class Performance:
                 return f"{self._stage.account(name)}@{self._stage.domain}{resource or ''}"
             if name == "host":
                 return f"{self._stage.domain}{resource or ''}"
-            if name == "plain" and resource:
-                account = self._stage.account(resource[1:])
-                return base64.b64encode(f"\0{account}\0{account}".encode()).decode()
+            if name in {"plain", "ht"} and resource:
+                return self._login(name, self._stage.account(resource[1:]))
             if name not in self._kept or resource:
                 raise ValueError(f"{found[0]} means nothing here")
             return self._kept[name]
 
         return _ADDRESS.sub(fill, text)
+
+    def _login(self, how: str, account: str) -> str:
+        said = f"\0{account}\0{account}".encode()
+        if how == "ht":  # draft-schmaus-kitten-sasl-ht-09 §3.1
+            proof = hmac.digest(self._kept.get("token", "").encode(), b"Initiator", "sha256")
+            said = account.encode() + b"\0" + proof
+        return base64.b64encode(said).decode()
 
     async def _silence(self, wait: float) -> None:
         # Twice: what the first round has let through reaches everybody before the second.
