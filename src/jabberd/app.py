@@ -19,7 +19,7 @@ from typing import Final
 
 import structlog
 
-from jabberd.assembly import Assembly
+from jabberd.assembly import Assembly, client_service
 from jabberd.config import (
     Config,
     HostConfig,
@@ -31,10 +31,11 @@ from jabberd.config import (
 )
 from jabberd.config.folder import locked
 from jabberd.core import log
-from jabberd.core.accounts import AccountService
+from jabberd.core.accounts import AccountHooks, AccountService
 from jabberd.core.admin import ServerProcess, all_commands
 from jabberd.core.command import CommandError, CommandRegistry
 from jabberd.core.derive import Deriver
+from jabberd.core.session import Sessions
 from jabberd.edge.control import ControlServer
 from jabberd.net.clock import SystemClock
 from jabberd.net.holder import where
@@ -106,6 +107,7 @@ class RunningServer:
                     lambda: assembly.journal,
                     lambda: assembly.sessions,
                     process,
+                    lambda: assembly.clients,
                 )
             )
             assembly.load_modules(commands)
@@ -182,6 +184,7 @@ class RunningServer:
             self.config,
             limits=fresh.limits,
             sessions=fresh.sessions,
+            clients=fresh.clients,
             log=fresh.log,
             host=host,
             source=fresh.source,
@@ -284,14 +287,17 @@ async def offline_registry(config: Config) -> AsyncIterator[CommandRegistry]:
         stores = await open_stores(config.storage, data=config.data)
         deriver = Deriver()
         try:
+            clock = SystemClock()
+            clients = client_service(config, stores, clock, Sessions())
             accounts = AccountService(
                 stores,
                 deriver,
                 config.host,
-                now=SystemClock().now,
+                now=clock.now,
                 iterations=config.passwords.iterations,
+                hooks=AccountHooks(withdraw=clients.withdraw),
             )
-            yield CommandRegistry(all_commands(lambda: accounts))
+            yield CommandRegistry(all_commands(lambda: accounts, clients=lambda: clients))
         finally:
             deriver.close()
             await stores.close()

@@ -18,15 +18,17 @@ from jabberd.config import Limits as LimitsConfig
 from jabberd.config import Listener as ListenerConfig
 from jabberd.config.folder import secret
 from jabberd.core.accounts import AccountHooks, AccountService
+from jabberd.core.clients import REVOKED, ClientRules, ClientService
 from jabberd.core.command import CommandRegistry
 from jabberd.core.derive import Deriver
 from jabberd.core.host import LocalHost
 from jabberd.core.journal import Journal
 from jabberd.core.keeper import Ledger
 from jabberd.core.module import AccountEvent
-from jabberd.core.ports import AccountsApi, DiscoApi
+from jabberd.core.ports import AccountsApi, ClientsApi, DiscoApi
 from jabberd.core.router import Router
 from jabberd.core.session import SessionFacts, Sessions
+from jabberd.core.tokens import Vault
 from jabberd.edge.c2s import ClientConnection
 from jabberd.edge.client_session import ClientSession
 from jabberd.edge.component import ComponentConnection, ComponentDoor
@@ -76,6 +78,7 @@ class Assembly:
         router: domain → route.
         hosts: by domain.
         accounts: of all hosts.
+        clients: of all accounts.
         tls: certificates.
         door: what clients' connections share.
         components: what external components' connections share.
@@ -94,6 +97,7 @@ class Assembly:
     router: Router
     hosts: dict[str, LocalHost]
     accounts: AccountService
+    clients: ClientService
     tls: TlsContexts
     door: ClientDoor
     components: ComponentDoor
@@ -139,6 +143,18 @@ class Assembly:
             config.sessions.acknowledge_seconds,
             config.sessions.location,
         )
+        clients = client_service(
+            config,
+            stores,
+            clock,
+            sessions,
+            dismiss=lambda account, client: door.dismiss(account, REVOKED, client),
+        )
+
+        def end(account: JID, error: StreamError) -> None:
+            _close_sessions(hosts, account, error)
+            door.dismiss(account, error)
+
         accounts = AccountService(
             stores,
             deriver,
@@ -146,8 +162,9 @@ class Assembly:
             now=clock.now,
             iterations=config.passwords.iterations,
             hooks=AccountHooks(
-                close=lambda account, error: _close_sessions(hosts, account, error),
+                close=end,
                 deleting=lambda account: _take_leave(hosts[account.domain], journal, account),
+                withdraw=clients.withdraw,
             ),
         )
         before, after = stream_limits(config.limits)
@@ -155,8 +172,11 @@ class Assembly:
             router=router,
             hosts=hosts,
             sasl={name: _sasl(config, name, decoys) for name in config.host},
+            sasl2=frozenset(name for name, host in config.host.items() if host.sasl2),
             sessions=sessions,
             stores=stores,
+            accounts=accounts,
+            clients=clients,
             derive=deriver.derive,
             attempts=Attempts(allowed=config.limits.login_attempts),
             sources=Attempts(allowed=config.limits.login_attempts_per_address),
@@ -183,14 +203,15 @@ class Assembly:
         components.serve({name: one.secret for name, one in config.component.items()})
         admission = Admission(config.limits.connections, config.limits.connections_per_address)
         return cls(
-            config, clock, stores, deriver, journal, sessions, router, hosts, accounts, tls,
-            door, components, ledger, admission, warnings=list(tls.warnings),
+            config, clock, stores, deriver, journal, sessions, router, hosts, accounts, clients,
+            tls, door, components, ledger, admission, warnings=list(tls.warnings),
         )  # fmt: skip
 
     def load_modules(self, commands: CommandRegistry) -> None:
         """Load each host's modules; their commands join `commands`."""
         for name, host in self.hosts.items():
             host.registry.ports[AccountsApi] = self.accounts
+            host.registry.ports[ClientsApi] = self.clients
             host.registry.ports[CommandRegistry] = commands
             for choice in self.config.host[name].modules:
                 module = choice.load(host, choice.options)
@@ -295,6 +316,7 @@ class Assembly:
         self.door.resumptions.bounds = _session_bounds(config)
         self.door.resumptions.ack_seconds = config.sessions.acknowledge_seconds
         self.door.resumptions.location = config.sessions.location
+        self.clients.rules = _client_rules(config)
         self.admission.limit(limits.connections, limits.connections_per_address)
         for kind, listener in self.listeners:
             options = listener.options
@@ -316,6 +338,7 @@ class Assembly:
             await host.close()
         self.door.resumptions.close()
         await self.ledger.turns.close()
+        await self.clients.settled()
         self.deriver.close()
         await self.stores.close()
 
@@ -324,6 +347,39 @@ def _session_bounds(config: Config) -> Bounds:
     sessions = config.sessions
     return Bounds(
         sessions.resume_seconds, sessions.unacknowledged_stanzas, sessions.unacknowledged_bytes
+    )
+
+
+def client_service(
+    config: Config,
+    stores: Stores,
+    clock: SystemClock,
+    sessions: Sessions,
+    *,
+    dismiss: Callable[[JID, str], None] = lambda _, __: None,
+) -> ClientService:
+    """The clients of every account; the key of their tokens is made where there is none.
+
+    Args:
+        config: of the server.
+        stores: where they are kept.
+        clock: the time.
+        sessions: of this process.
+        dismiss: breaks off logins under way of one client of an account.
+
+    Raises:
+        StartError: the key cannot be read or written.
+    """
+    vault = Vault(secret(config.data, "tokens"))
+    return ClientService(
+        stores, sessions, vault, now=clock.now, rules=_client_rules(config), dismiss=dismiss
+    )
+
+
+def _client_rules(config: Config) -> ClientRules:
+    clients, day = config.clients, 86_400.0
+    return ClientRules(
+        clients.token_days * day, clients.keep_days * day, clients.details, clients.per_account
     )
 
 

@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 from jabberd.config.catalogue import ModuleSpec, installed
 from jabberd.config.effective import toml
 from jabberd.config.shape import (
+    Clients,
     ComponentConfig,
     Config,
     HostConfig,
@@ -37,9 +38,15 @@ STREAM: Final[tuple[tuple[Xep, str], ...]] = (
     (Xep(114, "1.6", "The accepting side."), "External components"),
     (Xep(178, "1.2", "Clients only."), "Logins with certificates"),
     (Xep(368, "1.1.0"), "Direct TLS with ALPN"),
+    (Xep(386, "1.1.0"), "A resource together with the login"),
+    (Xep(388, "1.0.4"), "Logins of fewer round trips"),
     (Xep(440, "1.0.0"), "Which channel bindings there are"),
     (Xep(474, "0.5.0"), "Protection against SCRAM downgrades"),
     (Xep(478, "0.2.0"), "Stream limits are told to the client"),
+    (Xep(480, "0.2.0"), "Keys for more hash functions, made by the client"),
+    (Xep(484, "0.2.0", "Not by TLS 0-RTT."), "Tokens instead of passwords"),
+    (Xep(509, "0.2.0"), "Logins before the offer is seen"),
+    (Xep(515, "0.1.0"), "The version of TLS in SCRAM"),
 )
 """What belongs to the stream itself, and to no module."""
 _RFCS: Final = (6120, 6121, 6122, 7590)
@@ -70,6 +77,7 @@ _TABLES: Final[tuple[tuple[str, type[Any]], ...]] = (
     ("`[listen]`", Listen),
     ("An address in `[listen]`", Listener),
     ("`[limits]`", Limits),
+    ("`[clients]`", Clients),
     ("`[log]`", Log),
     ("`[passwords]`", Passwords),
     ("`[journal]`", Journal),

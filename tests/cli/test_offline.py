@@ -20,6 +20,11 @@ def test_accounts_without_a_server(jabberd: Jabberd, tmp_path: Path) -> None:
     assert again.stderr == "jabberd: there is an account alice@localhost already\n"
     assert "alice@localhost\t" in jabberd("user", "list", *data).stdout
     assert "sha512 (10000 iterations)" in jabberd("user", "show", "alice@localhost", *data).stdout
+    listed = jabberd("user", "clients", "alice@localhost", *data)
+    assert (listed.returncode, listed.stdout.count("\n")) == (0, 1)  # nobody has logged in
+    refused = jabberd("user", "revoke", "alice@localhost", "phone", *data)
+    assert refused.stderr == "jabberd: alice@localhost has no client of this name\n"
+    assert stat.S_IMODE((tmp_path / "data" / "secrets" / "tokens").stat().st_mode) == 0o600
     assert jabberd("user", "delete", "alice@localhost", *data).returncode == 0
     assert "alice" not in jabberd("user", "list", *data).stdout
 

@@ -123,11 +123,13 @@ async def test_the_commands_of_the_spine_can_be_described_without_a_server() -> 
         "stop",
         "trace",
         "user add",
+        "user clients",
         "user delete",
         "user disable",
         "user enable",
         "user list",
         "user passwd",
+        "user revoke",
         "user show",
     ]
     assert all(describe(command).help for command in registry.all())

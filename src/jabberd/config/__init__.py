@@ -4,6 +4,7 @@ from jabberd.config.effective import Changes, Effective, effective, reloadable_c
 from jabberd.config.load import data_folder, load, reload
 from jabberd.config.problems import ConfigError, Problem, StartError
 from jabberd.config.shape import (
+    Clients,
     ComponentConfig,
     Config,
     HostConfig,
@@ -19,6 +20,7 @@ from jabberd.config.shape import (
 
 __all__ = [
     "Changes",
+    "Clients",
     "ComponentConfig",
     "Config",
     "ConfigError",

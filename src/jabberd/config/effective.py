@@ -53,7 +53,8 @@ def effective(config: Config) -> list[Effective]:
 def reloadable_changes(old: Config, new: Config) -> Changes:
     """Which keys differ, by whether they can be applied to a running server.
 
-    Live are certificates, the log level, the limits and how sessions are kept.
+    Live are certificates, the log level, the limits, and how sessions and clients
+    are kept.
     """
     before, after = dict(flatten(old)), dict(flatten(new))
     changed = [
@@ -71,7 +72,7 @@ def reloadable_changes(old: Config, new: Config) -> Changes:
 def _is_live(path: tuple[str, ...], hosts: set[str]) -> bool:
     if path[0] == "host":
         return path[1] in hosts and path[2:] in {("certificate",), ("key",), ("client_ca",)}
-    return path[0] in {"limits", "sessions"} or path == ("log", "level")
+    return path[0] in {"limits", "sessions", "clients"} or path == ("log", "level")
 
 
 def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:

@@ -178,6 +178,28 @@ class Sessions:
 
 
 @dataclass(frozen=True, slots=True)
+class Clients:
+    """What is remembered of clients that log in by SASL2 (XEP-0388), for the account's owner.
+
+    All of it can be changed by a reload.
+
+    Attributes:
+        token_days: how long a token is good that a client logs in with instead of the password
+            (XEP-0484); one that is used gets a successor in the second half of that time.
+            0: there are no tokens.
+        keep_days: how long a client is remembered that does not come back. 0: those without a
+            token are not.
+        details: remember also which software and which device a client says it is.
+        per_account: how many clients of one account are remembered.
+    """
+
+    token_days: Annotated[int, Field(ge=0, le=365)] = 30
+    keep_days: Annotated[int, Field(ge=0, le=3650)] = 90
+    details: bool = True
+    per_account: Annotated[int, Field(ge=1, le=1000)] = 50
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is logged, to standard error. The level can be changed by a reload.
 
@@ -240,6 +262,8 @@ class HostConfig:
         mechanisms: SASL mechanisms with passwords; those with channel binding (-PLUS) are
             offered along with their plain form. PLAIN is offered under TLS only.
         anonymous: offer SASL ANONYMOUS: a throwaway account for whoever asks.
+        sasl2: offer logins by SASL2 under TLS as well (XEP-0388), by which a client needs fewer
+            round trips, can have tokens, and can be told from the account's other clients.
         modules: options per module; `false` switches a module off, `true` or `{}` takes its
             defaults. A module from elsewhere names its Python module:
             `{ module = "package.name", … }`.
@@ -255,6 +279,7 @@ class HostConfig:
         "PLAIN",
     )
     anonymous: bool = False
+    sasl2: bool = True
     modules: tuple[ModuleChoice, ...] = ()
 
     def __post_init__(self) -> None:
@@ -319,6 +344,7 @@ class Config:
         listen: where the server listens.
         limits: what strangers and users may use up.
         sessions: how long the server waits for clients whose connection broke.
+        clients: what is remembered of clients, and their tokens.
         log: what is logged.
         passwords: how passwords are kept.
         journal: what `jabberd trace` remembers.
@@ -334,6 +360,7 @@ class Config:
     listen: Listen = Listen()
     limits: Limits = Limits()
     sessions: Sessions = Sessions()
+    clients: Clients = Clients()
     log: Log = Log()
     passwords: Passwords = Passwords()
     journal: Journal = Journal()

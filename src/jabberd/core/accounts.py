@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from jabberd.core.derive import Deriver
-from jabberd.storage.api import Account, AccountExists, ScramKeys, Stores
+from jabberd.core.locks import Locks
+from jabberd.storage.api import Account, AccountExists, ScramKeys, StorageError, Stores
 from jabberd.xmpp import prep
 from jabberd.xmpp.error import StreamCondition, StreamError
 from jabberd.xmpp.jid import JID
@@ -40,12 +41,24 @@ class BadPassword(AccountError):  # noqa: N818 -- a kind of AccountError, read a
     """The password is empty, too long or has a character that is not allowed."""
 
 
+class PasswordChanged(AccountError):  # noqa: N818 -- a kind of AccountError, read as one
+    """The account has another password by now."""
+
+
+class NoSuchClient(AccountError):  # noqa: N818 -- a kind of AccountError, read as one
+    """The account has no client of this name."""
+
+
 class BadAccountName(AccountError):  # noqa: N818 -- a kind of AccountError, read as one
     """The address is not one that an account of this server can have."""
 
 
 async def _no_handlers(_: JID) -> None:
     """Nobody wants to know."""
+
+
+async def _no_tokens(_: JID) -> None:
+    """Nobody has a token."""
 
 
 def _no_sessions(_: JID, __: StreamError) -> None:
@@ -59,10 +72,12 @@ class AccountHooks:
     Attributes:
         close: ends every session of an account with this error.
         deleting: runs the `AccountEvent.DELETING` handlers of the account's host.
+        withdraw: makes every token of an account good for nothing (XEP-0484).
     """
 
     close: Callable[[JID, StreamError], None] = _no_sessions
     deleting: Callable[[JID], Awaitable[None]] = _no_handlers
+    withdraw: Callable[[JID], Awaitable[None]] = _no_tokens
 
 
 class AccountService:
@@ -93,6 +108,7 @@ class AccountService:
         self._now = now
         self._iterations = iterations
         self._hooks = hooks or AccountHooks()
+        self._locks = Locks()  # for what is written only if nothing has changed
 
     @property
     def domains(self) -> Sequence[str]:
@@ -150,7 +166,7 @@ class AccountService:
         return account
 
     async def set_password(self, jid: JID, password: str, *, keep_sessions: bool = False) -> None:
-        """Replace the password.
+        """Replace the password. Tokens belong to the old one, and are good no more.
 
         Args:
             jid: whose.
@@ -164,10 +180,30 @@ class AccountService:
         """
         await self.show(jid)
         keys = await self.keys(password)
-        if not await self._stores.accounts.set_keys(jid.text, keys):
-            raise _missing(jid)
+        async with self._locks.of(jid.text):
+            if not await self._stores.accounts.set_keys(jid.text, keys):
+                raise _missing(jid)
         if not keep_sessions:
             self._close(jid, "the password of this account was changed")
+
+    async def add_keys(self, jid: JID, made: ScramKeys, known: Sequence[ScramKeys]) -> None:
+        """Let an account have keys for one more hash function (XEP-0480).
+
+        Args:
+            jid: whose.
+            made: the keys, of the same password.
+            known: all that the account had when its owner logged in with that password.
+
+        Raises:
+            NoSuchAccount: see there.
+            PasswordChanged: the account has others by now.
+        """
+        async with self._locks.of(jid.text):
+            account = await self.show(jid)
+            if account.keys != tuple(known):
+                raise PasswordChanged(f"{jid.text} has another password by now")
+            if not await self._stores.accounts.set_keys(jid.text, (*known, made)):
+                raise _missing(jid)
 
     async def check_password(self, jid: JID, password: str) -> bool:
         """Whether this is the account's password; takes as long where there is no account.
@@ -191,7 +227,7 @@ class AccountService:
         return verify(keys, salted) and known
 
     async def disable(self, jid: JID, reason: str) -> None:
-        """Refuse logins from now on, and end the sessions.
+        """Refuse logins from now on, end the sessions, and withdraw the tokens.
 
         Args:
             jid: whose.
@@ -204,13 +240,20 @@ class AccountService:
         if not await self._stores.accounts.set_disabled(jid.text, reason):
             raise _missing(jid)
         self._close(jid, f"this account is disabled: {reason}")
+        try:
+            await self._hooks.withdraw(jid)
+        except StorageError:  # nobody logs in by them now, and `enable` tries again
+            _log.exception("tokens of %s were not withdrawn", jid.text)
 
     async def enable(self, jid: JID) -> None:
-        """Allow logins again.
+        """Allow logins again, by other means than the tokens of before.
 
         Raises:
             NoSuchAccount: see there.
+            StorageError: they could not be withdrawn.
         """
+        if (await self.show(jid)).disabled is not None:
+            await self._hooks.withdraw(jid)
         if not await self._stores.accounts.set_disabled(jid.text, None):
             raise _missing(jid)
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from jabberd.core.accounts import AccountError, AccountService
 from jabberd.core.command import Command, CommandError, Doc, Table
@@ -19,6 +19,9 @@ from jabberd.core.printable import printable
 from jabberd.core.session import Session, Sessions
 from jabberd.storage.api import Account, StorageError
 from jabberd.xmpp.jid import JID, InvalidJID
+
+if TYPE_CHECKING:  # it brings a library that a command line can do without
+    from jabberd.core.clients import ClientService
 
 _PAGE = 100
 _Account = Annotated[str, Doc("the account, for example alice@localhost")]
@@ -34,10 +37,12 @@ def all_commands(
     journal: Callable[[], Journal] = nowhere,
     sessions: Callable[[], Sessions] = nowhere,
     process: ServerProcess | None = None,
+    clients: Callable[[], ClientService] = nowhere,
 ) -> list[Command]:
     """Every command of the spine."""
     return [
         *UserCommands(accounts).commands(),
+        *ClientCommands(accounts, clients).commands(),
         *TraceCommand(accounts, journal).commands(),
         *SessionCommands(sessions).commands(),
         *ServerCommands(process or ServerProcess()).commands(),
@@ -149,6 +154,65 @@ class UserCommands:
         with _told():
             await self._accounts().delete(jid)
         return f"{jid.text} and everything it owned is erased."
+
+
+class ClientCommands:
+    """`jabberd user clients` and `jabberd user revoke`."""
+
+    def __init__(
+        self, accounts: Callable[[], AccountService], clients: Callable[[], ClientService]
+    ) -> None:
+        self._accounts = accounts
+        self._clients = clients
+
+    def commands(self) -> list[Command]:
+        """The commands as values."""
+        return [
+            Command(("user", "clients"), self.clients),
+            Command(("user", "revoke"), self.revoke),
+        ]
+
+    async def clients(self, account: _Account) -> Table:
+        """List the clients that have access to an account."""
+        jid = parse_account(account)
+        with _told():
+            await self._accounts().show(jid)
+            found = await self._clients().list(jid)
+        return Table(
+            ("client", "software", "device", "access", "login", "first seen", "last seen", "here"),
+            [
+                (
+                    one.id,
+                    printable(one.software),
+                    printable(one.device),
+                    ", ".join(one.access),
+                    one.mechanism,
+                    _when(one.first_seen),
+                    _when(one.last_seen),
+                    one.connected,
+                )
+                for one in found
+            ],
+        )
+
+    async def revoke(
+        self,
+        account: _Account,
+        client: Annotated[str, Doc("the client, as `user clients` names it")],
+    ) -> str:
+        """End the sessions of a client, and make its tokens good for nothing."""
+        jid = parse_account(account)
+        with _told():
+            await self._accounts().show(jid)
+            found = await self._clients().list(jid)
+            sessions = await self._clients().shut_out(jid, client)
+        access = next((one.access for one in found if one.id == client), ())
+        said = f"{client} is out; sessions ended: {sessions}."
+        if "password" in access:
+            return f"{said} It knows the password: replace that by `jabberd user passwd {jid}`."
+        if "certificate" in access:
+            return f"{said} It can come back with its certificate."
+        return said
 
 
 class TraceCommand:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from jabberd.core.clients import Client
 from jabberd.core.module import Module
 from jabberd.core.session import Session
 from jabberd.storage.api import Account, RosterChange, RosterItem
@@ -64,6 +65,23 @@ class MessagesApi(Protocol):
 
     def collected(self, account: JID, keys: Sequence[int]) -> None:
         """The account's owner has these entries by other means: they wait no more."""
+
+
+class ClientsApi(Protocol):
+    """The clients of accounts (XEP-0494). Provided by the spine; see `core.clients`."""
+
+    async def list(self, account: JID) -> Sequence[Client]:
+        """Those that have access, the ones that were here last first."""
+
+    async def revoke(self, account: JID, name: str) -> Sequence[Session]:
+        """Forget a client and its tokens; returns its sessions, for the caller to close.
+
+        Raises:
+            NoSuchClient: the account has no client of this name.
+        """
+
+    def left(self, session: Session) -> None:
+        """A session has ended: its client was here until now."""
 
 
 class RosterApi(Protocol):

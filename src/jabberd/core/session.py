@@ -58,6 +58,9 @@ def flag_slot(name: str) -> Slot[bool]:
 READS_ARCHIVE: Final = flag_slot("session.reads-archive")
 """Whether its client has said that it fetches messages from the archive by itself (XEP-0386)."""
 
+CLIENT_ID: Final = Slot("session.client-id", "", save=str, load=str)
+"""By what a client names itself at each login (XEP-0388); empty where it does not."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
 from typing import Final, cast
 
 import structlog
 
-from jabberd.core.derive import DeriveBusy
-from jabberd.core.eager import start
-from jabberd.core.session import SessionFacts
 from jabberd.edge.client_session import ClientSession
 from jabberd.edge.door import ClientDoor, Entrance
 from jabberd.edge.facts import channel_of
-from jabberd.edge.resumption import ResumeFailed
-from jabberd.edge.sm import StreamManagement
+from jabberd.edge.login import ClientLogin
 from jabberd.net.wire import Wire
-from jabberd.storage.api import StorageError
 from jabberd.xmpp import ns
 from jabberd.xmpp import sm as management
 from jabberd.xmpp.error import (
     Condition,
-    SaslCondition,
-    SaslError,
     StanzaError,
     StreamCondition,
     StreamError,
 )
 from jabberd.xmpp.frames import BadAddress, Nonza
-from jabberd.xmpp.jid import JID, InvalidJID
-from jabberd.xmpp.sasl import anonymous
-from jabberd.xmpp.sasl.mechanism import Credentials
+from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, error_reply
 from jabberd.xmpp.stream import events
 from jabberd.xmpp.stream.events import Event
@@ -41,7 +31,6 @@ from jabberd.xmpp.stream.receiving import ReceivingStream
 
 _log: Final = structlog.get_logger("jabberd.c2s")
 _STANZAS: Final = frozenset({Message, Presence, Iq})
-_SESSIONS: Final = 64  # of one account at a time; more are scripts gone wild
 
 
 class ClientConnection:
@@ -63,7 +52,7 @@ class ClientConnection:
         self._backlog: deque[Event] | None = None  # what waits for the stanza before it
         self._busy: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._login = ""  # the mechanism
+        self._login: ClientLogin | None = None  # while there is no session
 
     # Called by the pump
 
@@ -79,6 +68,7 @@ class ClientConnection:
             token=door.token,
             pool=door.pool,
         )
+        self._login = ClientLogin(door, wire, self._stream, self)
         self._timer = asyncio.get_running_loop().call_later(door.login_seconds, self._too_late)
         door.connections.add(self)
 
@@ -107,6 +97,26 @@ class ClientConnection:
     def _policy(self, domain: JID) -> HostPolicy | None:
         return self._door.policy(domain, self._entrance, self._wire) if self._wire else None
 
+    # Used by the login
+
+    def answer(self, found: list[Event]) -> None:
+        """Take what follows from an answer to the stream, once the question's work is over."""
+        if self._busy is None:
+            self._take(found)
+            return
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.extend(found)
+        self.flush()
+
+    def begin(self, session: ClientSession) -> None:
+        """Carry this session from now on."""
+        self._session = session
+        self._login = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     # Used by the session
 
     def write(self, data: bytes) -> None:
@@ -123,6 +133,11 @@ class ClientConnection:
         """End the stream from our side, and the session with it."""
         if self._stream is not None and not self._stream.closed:
             self._take(self._stream.close(error))
+
+    def dismiss(self, account: JID, client: str, error: StreamError) -> None:
+        """End the stream, if somebody logs in on it to this account (by this client, or any)."""
+        if self._login is not None and self._login.is_of(account, client):
+            self.close(error)
 
     def release(self, error: StreamError | None) -> None:
         """The session goes on without this connection."""
@@ -145,7 +160,7 @@ class ClientConnection:
             if self._backlog is None:
                 self._backlog = deque()
             self._backlog.extend(found)
-            self._flush()
+            self.flush()
             return
         for index, event in enumerate(found):
             if type(event) in _STANZAS:
@@ -158,7 +173,7 @@ class ClientConnection:
                     self._backlog = deque(rest)
                 self._wait(work)
                 break
-        self._flush()
+        self.flush()
 
     def _wait(self, work: asyncio.Task[object]) -> None:
         self._busy = work
@@ -178,7 +193,8 @@ class ClientConnection:
             self._wire.resume()
         self._take(list(backlog) if backlog else [])
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what the stream has to say."""
         if self._stream is not None and self._wire is not None:
             data = self._stream.take()
             if data:
@@ -217,26 +233,13 @@ class ClientConnection:
         elif isinstance(event, Nonza):
             self._nonza(event)
         elif isinstance(event, events.UpgradeToTls):
-            self._flush()
+            self.flush()
             if self._wire is not None and self._stream is not None:
                 self._wire.start_tls(self._stream.policy.domain.domain)
-        elif isinstance(event, events.CredentialsWanted):
-            return start(self._credentials(event))
-        elif isinstance(event, events.DeriveKey):
-            return start(self._derive(event))
-        elif isinstance(event, events.Authenticated):
-            self._door.attempts.succeeded((event.account.text, self._source()))
-            self._login = event.mechanism
-        elif isinstance(event, events.AuthenticationFailed):
-            self._refused(event)
-        elif isinstance(event, events.BindWanted):
-            return start(self._bind(event))
-        elif isinstance(event, events.ResumeWanted):
-            return start(self._resume(event))
-        elif isinstance(event, events.RegisterWanted):
-            return start(self._register(event.iq))
         elif isinstance(event, events.Closed):
             self._closed(event)
+        elif self._login is not None:
+            return self._login.take(event)
         return None
 
     # Elements that are no stanzas
@@ -284,22 +287,7 @@ class ClientConnection:
         except StanzaError as error:
             self._fail_sm(error)
             return
-        session.say(self.enable(session, wanted))
-
-    def enable(self, session: ClientSession, wanted: management.Enable) -> bytes:
-        """Begin stream management; returns the `<enabled/>`, which has to be written next."""
-        door = self._door
-        most = door.resumptions.bounds.seconds
-        resume = wanted.resume and most > 0 and not session.facts.temporary
-        seconds = min(wanted.max or most, most) if resume else 0
-        number = door.resumptions.next_number()
-        name = door.token() if resume else ""
-        session.manage(StreamManagement(number, name, seconds, durable=resume))
-        door.resumptions.add(session)
-        location = door.resumptions.location
-        return management.enabled(
-            name, resume=resume, max=seconds or None, location=location if resume else ""
-        )
+        session.say(self._door.manage(session, wanted))
 
     def _fail_sm(self, error: StanzaError) -> None:
         self.write(management.failed(error.condition, text=error.text))
@@ -318,136 +306,6 @@ class ClientConnection:
             stanza = event.stanza.replace(from_=self._session.jid)
             self._session.send(error_reply(stanza, StanzaError(Condition.JID_MALFORMED, event.why)))
 
-    # Login
-
-    async def _credentials(self, wanted: events.CredentialsWanted) -> None:
-        stream = self._stream
-        if stream is None:
-            return
-        seconds = self._door.blocked(wanted.account, self._source())
-        if seconds > 0:
-            text = f"too many failed logins: try again in {int(seconds) + 1} seconds"
-            error = SaslError(SaslCondition.TEMPORARY_AUTH_FAILURE, text)
-            self._answer(stream.refuse_login(error))
-            return
-        try:
-            account = await self._door.stores.accounts.get(wanted.account.text)
-        except StorageError as error:
-            self._logger().error("storage failed at login", error=str(error))
-            self._answer(stream.refuse_login(_try_later()))
-            return
-        found = Credentials(account.keys, account.disabled) if account is not None else None
-        self._answer(stream.credentials(found))
-
-    async def _derive(self, wanted: events.DeriveKey) -> None:
-        stream = self._stream
-        if stream is None:
-            return
-        try:
-            key = await self._door.derive(
-                wanted.password, wanted.hash, wanted.salt, wanted.iterations
-            )
-        except DeriveBusy:
-            self._answer(stream.refuse_login(_try_later()))
-            return
-        self._answer(stream.derived(key))
-
-    def _answer(self, found: list[Event]) -> None:
-        """Take what follows from an answer once the question's own work is over."""
-        if self._busy is None:
-            self._take(found)
-            return
-        if self._backlog is None:
-            self._backlog = deque()
-        self._backlog.extend(found)
-        self._flush()
-
-    def _refused(self, event: events.AuthenticationFailed) -> None:
-        if event.account is not None:
-            if event.error.condition is SaslCondition.NOT_AUTHORIZED:
-                self._door.failed(event.account, self._source())
-            account = event.account.text
-        else:
-            account = ""
-        self._logger().info(
-            "login refused",
-            account=account,
-            mechanism=event.mechanism,
-            condition=event.error.condition.value,
-        )
-
-    async def _register(self, iq: Iq) -> None:
-        stream, wire = self._stream, self._wire
-        if stream is None or wire is None:
-            return
-        answer = await self._door.register(stream, iq, wire)
-        self._answer(stream.reply(answer))
-
-    async def _bind(self, wanted: events.BindWanted) -> None:
-        stream, wire, door = self._stream, self._wire, self._door
-        if stream is None or wire is None:
-            return
-        try:
-            jid = wanted.account.with_resource(wanted.resource or door.token())
-        except InvalidJID as error:
-            self._answer(stream.refuse_bind(StanzaError(Condition.BAD_REQUEST, str(error))))
-            return
-        old = door.sessions.find(jid)
-        if old is not None:
-            # RFC 6120 §7.7.2.2: whoever comes back after a broken connection gets the resource.
-            await _settled(door.drop(old, StreamError(StreamCondition.CONFLICT)))
-        elif len(door.sessions.of(wanted.account.text)) >= _SESSIONS:
-            text = f"an account may have {_SESSIONS} sessions"
-            self._answer(stream.refuse_bind(StanzaError(Condition.RESOURCE_CONSTRAINT, text)))
-            return
-        if self._wire is None or stream.closed or door.sessions.find(jid) is not None:
-            return
-        facts = SessionFacts(
-            address=wire.peer.host,
-            since=door.clock.now(),
-            mechanism=wanted.mechanism,
-            tls=wire.tls.version if wire.tls is not None else "",
-            temporary=wanted.mechanism == anonymous.NAME,
-        )
-        host = door.hosts[jid.domain]
-        self._session = ClientSession(jid, facts, host, door.resumptions, self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._logger().info("session started", mechanism=wanted.mechanism, tls=facts.tls)
-        await _settled(host.bind(self._session))
-        self._answer(stream.bound(jid))
-
-    async def _resume(self, wanted: events.ResumeWanted) -> None:
-        stream = self._stream
-        if stream is None:
-            return
-        try:
-            asked = management.read_resume(wanted.nonza)
-            session = await self._door.resumptions.take(wanted.account, asked)
-            if session.sm is not None:
-                session.sm.resume(asked.h)
-        except ResumeFailed as failed:
-            data = management.failed(failed.error.condition, failed.handled, failed.error.text)
-            self._answer(stream.resume_failed(data))
-            return
-        except StanzaError as error:
-            self._answer(stream.resume_failed(management.failed(error.condition, text=error.text)))
-            return
-        except StreamError as error:  # XEP-0198 §6: more acknowledged than was sent
-            self.close(error)
-            return
-        if self._wire is None or stream.closed or session.sm is None:
-            session.since = self._door.resumptions.now()
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._session = session
-        self._logger().info("session resumed", mechanism=wanted.mechanism)
-        self._answer(stream.resumed(management.resumed(asked.previd, session.sm.handled)))
-        session.attach(self)
-
     def _too_late(self) -> None:
         self._timer = None
         self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT, "log in faster"))
@@ -455,7 +313,7 @@ class ClientConnection:
     # The end
 
     def _closed(self, event: events.Closed) -> None:
-        self._flush()
+        self.flush()
         if event.error is not None:
             log = self._logger()
             write = log.info if event.by_peer else log.debug
@@ -472,7 +330,7 @@ class ClientConnection:
             self._timer.cancel()
             self._timer = None
         session, self._session = self._session, None
-        self._wire = None
+        self._wire = self._login = None
         self._door.connections.discard(self)
         self._backlog = None
         if session is not None:
@@ -484,9 +342,6 @@ class ClientConnection:
                 log.info("session ended", **({"error": str(error)} if error else {}))
                 session.end()
 
-    def _source(self) -> str:
-        return self._wire.peer.source if self._wire is not None else ""
-
     def _logger(self) -> structlog.stdlib.BoundLogger:
         bound: dict[str, str] = {}
         if self._wire is not None:
@@ -495,12 +350,3 @@ class ClientConnection:
             bound["jid"] = self._session.jid.text
         logger: structlog.stdlib.BoundLogger = _log.bind(**bound)
         return logger
-
-
-def _try_later() -> SaslError:
-    return SaslError(SaslCondition.TEMPORARY_AUTH_FAILURE, "the server is busy: try again later")
-
-
-async def _settled(work: Awaitable[None] | None) -> None:
-    if work is not None:
-        await work

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Protocol
 
+from jabberd.core.accounts import AccountService
+from jabberd.core.clients import ClientService
 from jabberd.core.host import LocalHost
-from jabberd.core.ports import RegisterApi
+from jabberd.core.ports import CarbonsApi, CsiApi, RegisterApi
 from jabberd.core.router import Router
 from jabberd.core.session import Session, Sessions
+from jabberd.edge.client_session import ClientSession
 from jabberd.edge.resumption import Resumptions
+from jabberd.edge.sm import StreamManagement
 from jabberd.net.clock import Clock
 from jabberd.net.limits import Attempts
 from jabberd.net.wire import Wire
@@ -21,13 +25,16 @@ from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError, StreamError
 from jabberd.xmpp.frames import Limits
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.sasl import ht
 from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
 from jabberd.xmpp.scanner import Pool
 from jabberd.xmpp.stanza import Iq, error_reply
-from jabberd.xmpp.stream.policy import HostPolicy
+from jabberd.xmpp.stream.policy import HostPolicy, Inline
 from jabberd.xmpp.stream.receiving import ReceivingStream
 
 Derive = Callable[[bytes, str, bytes, int], Awaitable[bytes]]
+_UPGRADES: Final = ("SCRAM-SHA-512", "SCRAM-SHA-256")
+# Not to SHA-1: such keys can be tried out faster than any that an account has already.
 _REGISTER: Final = Element(ns.REGISTER_FEATURE, "register").to_bytes()
 
 
@@ -36,6 +43,9 @@ class Closeable(Protocol):
 
     def close(self, error: StreamError | None = None) -> None:
         """End its stream."""
+
+    def dismiss(self, account: JID, client: str, error: StreamError) -> None:
+        """End its stream, if somebody logs in on it to this account (by this client, or any)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +71,11 @@ class ClientDoor:
         router: takes their stanzas.
         hosts: by domain.
         sasl: by domain: which mechanisms are offered.
+        sasl2: domains where logins by SASL2 are offered.
         sessions: of this process.
         stores: durable state.
+        accounts: of all hosts.
+        clients: of all accounts.
         derive: PBKDF2, off the loop.
         attempts: failed logins by account and source.
         sources: failed logins by source alone.
@@ -81,8 +94,11 @@ class ClientDoor:
     router: Router
     hosts: Mapping[str, LocalHost]
     sasl: Mapping[str, SaslPolicy]
+    sasl2: Container[str]
     sessions: Sessions
     stores: Stores
+    accounts: AccountService
+    clients: ClientService
     derive: Derive
     attempts: Attempts
     sources: Attempts
@@ -102,18 +118,32 @@ class ClientDoor:
         host = self.hosts.get(domain.domain)
         if host is None:
             return None
+        sasl = self.sasl[domain.domain]
         local = is_loopback(wire)
         secure = wire.tls is not None
         legacy = entrance.legacy_auth if entrance.legacy_auth is not None else local
         required = entrance.tls_required if entrance.tls_required is not None else not local
         return HostPolicy(
             domain=host.domain,
-            sasl=self.sasl[domain.domain],
+            sasl=sasl,
             starttls=entrance.starttls,
             tls_required=required,
             legacy_auth=legacy,
             before_login=lambda: self._before_login(host, local=local, secure=secure),
             after_login=lambda: self._after_login(host),
+            sasl2=domain.domain in self.sasl2,
+            inline=self._inline(host, sasl.enabled),
+        )
+
+    def _inline(self, host: LocalHost, enabled: Sequence[str]) -> Inline:
+        """What is offered together with a login by SASL2."""
+        ports = host.registry.ports
+        modules = ((ns.CARBONS, CarbonsApi), (ns.CSI, CsiApi))
+        return Inline(
+            bind=(*(name for name, api in modules if api in ports), ns.SM),
+            resume=self.resumptions.bounds.seconds > 0,
+            fast=tuple(ht.BINDINGS) if self.clients.rules.token_seconds else (),
+            upgrades=tuple(name for name in _UPGRADES if name in enabled),
         )
 
     def _before_login(self, host: LocalHost, *, local: bool, secure: bool) -> bytes:
@@ -133,6 +163,19 @@ class ClientDoor:
             )
             self.features[host.domain.domain] = made
         return made + sm.FEATURE + _limits_element(self.limits_after)
+
+    def manage(self, session: ClientSession, wanted: sm.Enable) -> bytes:
+        """Begin stream management; returns the `<enabled/>`, which has to be written next."""
+        resumptions = self.resumptions
+        most = resumptions.bounds.seconds
+        resume = wanted.resume and most > 0 and not session.facts.temporary
+        seconds = min(wanted.max or most, most) if resume else 0
+        number = resumptions.next_number()
+        name = self.token() if resume else ""
+        session.manage(StreamManagement(number, name, seconds, durable=resume))
+        resumptions.add(session)
+        location = resumptions.location if resume else ""
+        return sm.enabled(name, resume=resume, max=seconds or None, location=location)
 
     async def register(self, stream: ReceivingStream, iq: Iq, wire: Wire) -> Iq:
         """Answer an in-band registration before login (XEP-0077)."""
@@ -160,6 +203,11 @@ class ClientDoor:
         told = host.unbind(session)
         session.close(error)
         return told
+
+    def dismiss(self, account: JID, error: StreamError, client: str = "") -> None:
+        """End the logins to an account that are under way (by one client, or by any)."""
+        for connection in list(self.connections):
+            connection.dismiss(account, client, error)
 
     def close_all(self, error: StreamError) -> None:
         """End every stream."""

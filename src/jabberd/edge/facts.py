@@ -24,7 +24,7 @@ def channel_of(tls: TlsFacts | None) -> Channel:
     end_point = tls.server_end_point()
     if end_point is not None:
         bindings["tls-server-end-point"] = end_point  # RFC 5929 §4
-    return Channel(True, bindings, _identities(tls))
+    return Channel(True, bindings, _identities(tls), tls.version)
 
 
 def _identities(tls: TlsFacts) -> tuple[JID, ...]:

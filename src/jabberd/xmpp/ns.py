@@ -74,5 +74,6 @@ LIMITS = "urn:xmpp:stream-limits:0"  # XEP-0478
 SASL_UPGRADE = "urn:xmpp:sasl:upgrade:0"  # XEP-0480
 SCRAM_UPGRADE = "urn:xmpp:scram-upgrade:0"  # XEP-0480
 FAST = "urn:xmpp:fast:0"  # XEP-0484
+CAM = "urn:xmpp:cam:0"  # XEP-0494
 IAP = "urn:xmpp:iap:0"  # XEP-0509
 AUTH_FEATURE = "http://jabber.org/features/iq-auth"  # XEP-0078
