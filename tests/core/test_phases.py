@@ -190,7 +190,11 @@ async def test_who_was_refused_by_a_bug_may_try_again(world: World, late: bool) 
     assert await world.says(again, TO_BOB) == Delivered((str(bob.jid),))
 
 
-async def test_copies_see_the_message_as_their_account_has_it(world: World) -> None:
+FORGED = "<stanza-id xmlns='urn:xmpp:sid:0' by='alice@example.com' id='forged'/>"
+
+
+@pytest.mark.parametrize("forged", ["", FORGED, FORGED * 2])
+async def test_copies_see_the_message_as_their_account_has_it(world: World, forged: str) -> None:
     world.load("archive", Module(provides={ArchiveRules: Everything()}))
     flows: dict[str, Flow] = {}
 
@@ -200,7 +204,7 @@ async def test_copies_see_the_message_as_their_account_has_it(world: World) -> N
 
     world.load("x", Module(handlers=[OnMessage(side, Phase.COPY, see) for side in Side]))
     alice, bob = await pair(world)
-    await world.says(alice, TO_BOB)
+    await world.says(alice, TO_BOB.replace("<body>", f"{forged}<body>"))
     (received,) = bob.take()
     sender, recipient = flows["alice@example.com"], flows["bob@example.com"]
     for flow in (sender, recipient):

@@ -21,14 +21,26 @@ it is first named, and again after it has left. The signs:
 ``+``  is there: logs in, if it was not.
 ``-``  has received nothing more, closes its stream, and sees the server close its own.
 ``x``  loses its connection, without a word.
+``/``  receives nothing more, and sees the server close the stream.
+``@``  connects, and goes no further by itself than it says: ``@ tls`` (encrypted, and a stream is
+       open) or ``@ login`` (by SASL as well, and a new stream is open, but no resource is bound).
+       The resource in its name says nothing then, unless it binds it.
 
 A line that begins with a space goes on with the line before it. ``include NAME`` plays the lines
 of ``NAME.part`` first. At the end, whatever an actor has received and no line has named is a
-failure.
+failure. Stream features, and ``<r/>``, by which a server asks for an acknowledgement (XEP-0198),
+need not be named.
+
+Anything can be sent and expected, not only stanzas. After ``<enabled/>`` or ``<resumed/>`` both
+sides count stanzas; from then on an actor does not ping for ``!`` and its like, but sends ``<r/>``
+and takes the ``<a/>`` away, which changes no count. Who has no resource cannot do either: it is
+left out, and whether it has received something is only looked at in the end.
 
 In what is sent and what is expected:
 
 ``{alice}`` ``{alice/desk}`` ``{host}``  an address: of an account, a resource, the server.
+``{plain/alice}``  what SASL PLAIN says for an account, as Base64; ``{ht/alice}``: what
+             HT-SHA-256-NONE says with what is kept as ``token`` (XEP-0484).
 ``{name}``   what a line before has kept by that name.
 ``{=name}``  keeps what stands here; only in what is expected.
 ``...``      anything. In an attribute or in a text it stands for characters; as a whole
@@ -40,25 +52,28 @@ attributes and children. An attribute that the stanza itself has beyond those ex
 inside, everything must be as written.
 
 Comments beginning with ``#`` may say: ``# only: jabberd -- why`` (the play is for one server
-alone) and ``# wait: 20`` (seconds that each line from here on may take; 5 otherwise).
+alone), ``# config: sessions.resume_seconds = 0`` (a line of TOML, for jabberd) and ``# wait: 20``
+(seconds that each line from here on may take; 5 otherwise).
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import re
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError, fromstring, tostring
 
-from tests.integration.wire import StreamEnd, Wire
+from tests.integration.wire import StreamEnd
+from tests.scripts.actor import STAGES, Actor
+from tests.scripts.matching import match
 
-_LINE: Final = re.compile(r"([a-z]+/[^\s]+)\s+([<>~?!+x-])\s*(.*)", re.DOTALL)
+_LINE: Final = re.compile(r"([a-z]+/[^\s]+)\s+([<>~?!+x@/-])\s*(.*)", re.DOTALL)
 _ADDRESS: Final = re.compile(r"\{([a-z]+)(/[^{}]+)?\}")
-_PATTERN: Final = re.compile(r"\.\.\.|\{=([a-z]+)\}")
 _WAIT: Final = 5.0
 ACTORS: Final = ("alice", "bob", "carol")
 """Whose accounts there are."""
@@ -118,11 +133,13 @@ class Play:
         path: its file.
         only: the server it is for, with the reason; empty where it is for all.
         lines: in order.
+        config: how jabberd has to be configured, in the shape of its configuration file.
     """
 
     path: Path
     only: str
     lines: tuple[Line, ...]
+    config: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Play:
@@ -131,22 +148,27 @@ class Play:
         Raises:
             PlayError: a line cannot be understood.
         """
-        only, wait = "", _WAIT
+        only, wait, toml = "", _WAIT, ""
         lines: list[Line] = []
         for number, text in _joined(path.read_text(encoding="utf-8")):
             if text.startswith("#"):
                 key, _, value = text[1:].strip().partition(": ")
                 only = value if key == "only" else only
                 wait = float(value) if key == "wait" else wait
+                toml += f"{value}\n" if key == "config" else ""
             elif text.startswith("include "):
                 part = path.with_name(f"{text.removeprefix('include ').strip()}.part")
                 lines += cls.read(part).lines
             else:
-                match = _LINE.fullmatch(text)
-                if match is None or (bool(match[3]) is not (match[2] in "<>~?")):
+                found = _LINE.fullmatch(text)
+                if found is None or not _understood(found[2], found[3]):
                     raise PlayError(f"{path.name}:{number}: not understood: {text}")
-                lines.append(Line(number, match[1], match[2], match[3], wait))
-        return cls(path, only, tuple(lines))
+                lines.append(Line(number, found[1], found[2], found[3], wait))
+        return cls(path, only, tuple(lines), tomllib.loads(toml))
+
+
+def _understood(sign: str, text: str) -> bool:
+    return text in STAGES if sign == "@" else bool(text) is (sign in "<>~?")
 
 
 def _joined(text: str) -> list[tuple[int, str]]:
@@ -159,27 +181,6 @@ def _joined(text: str) -> list[tuple[int, str]]:
         else:
             found.append((number, line.rstrip()))
     return found
-
-
-class Actor:
-    """One resource on the stage, with what it has received and nobody has looked at."""
-
-    def __init__(self, wire: Wire, jid: str) -> None:
-        self.wire = wire
-        self.jid = jid
-        self.inbox: deque[Element] = deque()
-
-    async def next(self, wait: float) -> Element:
-        """The next thing that it receives."""
-        return self.inbox.popleft() if self.inbox else await self.wire.next(wait)
-
-    async def fence(self, domain: str, name: str, wait: float) -> None:
-        """Wait for the answer to a ping; what comes before it goes to the inbox."""
-        await self.wire.send(
-            f"<iq type='get' id='{name}' to='{domain}'><ping xmlns='urn:xmpp:ping'/></iq>"
-        )
-        while (element := await self.wire.next(wait)).get("id") != name:
-            self.inbox.append(element)
 
 
 class Performance:
@@ -202,7 +203,7 @@ class Performance:
             for line in self._play.lines:
                 try:
                     await self._line(line)
-                except (TimeoutError, StreamEnd) as error:
+                except (TimeoutError, StreamEnd, ConnectionError) as error:
                     what = str(error) or f"nothing came within {line.wait:g} s"
                     raise self._wrong(line, what) from error
                 except ValueError as error:
@@ -217,9 +218,13 @@ class Performance:
         return PlayError(f"{where}: {line.actor} {line.sign} {line.text}\n  {what}")
 
     async def _line(self, line: Line) -> None:
-        actor = self._actors.get(line.actor) or await self._enter(line.actor)
+        actor = self._actors.get(line.actor)
+        if line.sign == "@" and actor is not None:
+            raise self._wrong(line, "it is here already")
+        if actor is None:
+            actor = await self._enter(line)
         if line.sign == ">":
-            await actor.wire.send(self._filled(line.text))
+            await actor.send(self._filled(line.text))
         elif line.sign == "<":
             await self._expect(actor, line)
         elif line.sign == "~":
@@ -228,34 +233,45 @@ class Performance:
             await self._silence(line.wait)
             self._look(actor, self._wanted(line))
         elif line.sign == "!":
+            await self._nothing(actor, line)
+        elif line.sign in "-/x":
+            await self._leave(actor, line)
+
+    async def _enter(self, line: Line) -> Actor:
+        local, _, resource = line.actor.partition("/")
+        stage = self._stage
+        account = f"{stage.account(local)}@{stage.domain}"
+        stop = line.text if line.sign == "@" else ""
+        actor = await Actor.enter((stage.host, stage.port), account, resource, stop)
+        self._actors[line.actor] = actor
+        return actor
+
+    async def _leave(self, actor: Actor, line: Line) -> None:
+        if line.sign == "-":
             await self._silence(line.wait)
-            if actor.inbox:
-                raise self._wrong(line, f"received {_shown(actor.inbox[0])}")
-        elif line.sign == "-":
-            await self._silence(line.wait)
+        del self._actors[line.actor]
+        try:
+            if line.sign == "x":
+                return
+            end = await actor.ended(line.wait) if line.sign == "/" else None
             self._check_empty(line.actor, actor)
-            del self._actors[line.actor]
-            if not (await actor.wire.close()).clean:
+            end = end or await actor.wire.close()
+            if not end.clean:
                 raise self._wrong(line, "the server did not close its stream")
-        elif line.sign == "x":
-            del self._actors[line.actor]
+        finally:
             await actor.wire.cut()
 
-    async def _enter(self, name: str) -> Actor:
-        local, _, resource = name.partition("/")
-        wire = await Wire.connect(self._stage.host, self._stage.port)
-        account = self._stage.account(local)
-        try:
-            jid = await wire.login(f"{account}@{self._stage.domain}", account, resource)
-        except BaseException:
-            await wire.cut()
-            raise
-        self._actors[name] = Actor(wire, jid)
-        return self._actors[name]
+    async def _nothing(self, actor: Actor, line: Line) -> None:
+        if not actor.bound:
+            raise self._wrong(line, "it has no resource, so nobody can tell")
+        await self._silence(line.wait)
+        found = actor.unnamed()
+        if found is not None:
+            raise self._wrong(line, f"received {_shown(found)}")
 
     async def _expect(self, actor: Actor, line: Line) -> None:
         wanted = self._wanted(line)
-        found = await actor.next(line.wait)
+        found = await actor.next(wanted.tag, line.wait)
         kept = match(wanted, found)
         if kept is None:
             raise self._wrong(line, f"received {_shown(found)}")
@@ -265,7 +281,7 @@ class Performance:
         wanted = self._wanted(line)
         if self._look(actor, wanted):
             return
-        while (kept := match(wanted, found := await actor.wire.next(line.wait))) is None:
+        while (kept := match(wanted, found := await actor.receive(line.wait))) is None:
             actor.inbox.append(found)
         self._kept.update(kept)
 
@@ -296,16 +312,25 @@ class Performance:
                 return f"{self._stage.account(name)}@{self._stage.domain}{resource or ''}"
             if name == "host":
                 return f"{self._stage.domain}{resource or ''}"
+            if name in {"plain", "ht"} and resource:
+                return self._login(name, self._stage.account(resource[1:]))
             if name not in self._kept or resource:
                 raise ValueError(f"{found[0]} means nothing here")
             return self._kept[name]
 
         return _ADDRESS.sub(fill, text)
 
+    def _login(self, how: str, account: str) -> str:
+        said = f"\0{account}\0{account}".encode()
+        if how == "ht":  # draft-schmaus-kitten-sasl-ht-09 §3.1
+            proof = hmac.digest(self._kept.get("token", "").encode(), b"Initiator", "sha256")
+            said = account.encode() + b"\0" + proof
+        return base64.b64encode(said).decode()
+
     async def _silence(self, wait: float) -> None:
         # Twice: what the first round has let through reaches everybody before the second.
         for _ in range(2):
-            for actor in self._actors.values():
+            for actor in [one for one in self._actors.values() if one.bound]:
                 self._fences += 1
                 await actor.fence(self._stage.domain, f"fence-{self._fences}", wait)
 
@@ -315,7 +340,7 @@ class Performance:
             self._check_empty(name, actor)
 
     def _check_empty(self, name: str, actor: Actor) -> None:
-        if actor.inbox:
+        if actor.unnamed() is not None:
             raise PlayError(
                 f"{self._play.path.name}: in the end, {name} has received what no line names: "
                 + "\n  ".join(_shown(one) for one in actor.inbox)
@@ -324,77 +349,6 @@ class Performance:
 
 def _shown(element: Element) -> str:
     return tostring(element, encoding="unicode")
-
-
-def match(wanted: Element, found: Element) -> dict[str, str] | None:
-    """Compare what was received with what was expected.
-
-    Returns:
-        What the expectation keeps, by name; None where they differ.
-    """
-    return _matched(wanted, found, outermost=True)
-
-
-def _matched(wanted: Element, found: Element, *, outermost: bool) -> dict[str, str] | None:
-    if wanted.tag != found.tag:
-        return None
-    if not outermost and set(found.attrib) - set(wanted.attrib):
-        return None
-    kept: dict[str, str] = {}
-    for name, value in wanted.items():
-        if value == "...":
-            continue
-        more = _text(value, found.get(name))
-        if more is None:
-            return None
-        kept.update(more)
-    inside = _children(wanted, found)
-    return None if inside is None else {**kept, **inside}
-
-
-def _children(wanted: Element, found: Element) -> dict[str, str] | None:
-    texts = [_stripped(text) for text in (wanted.text, *(child.tail for child in wanted))]
-    open_ = "..." in texts
-    kept: dict[str, str] = {}
-    if not open_:
-        if len(wanted) != len(found):
-            return None
-        more = _text("".join(texts), "".join(map(_stripped, _character_data(found))))
-        if more is None:
-            return None
-        kept.update(more)
-    rest = list(found)
-    for child in wanted:
-        for index, candidate in enumerate(rest):
-            if (more := _matched(child, candidate, outermost=False)) is not None:
-                kept.update(more)
-                del rest[index]
-                break
-        else:
-            return None
-    return kept
-
-
-def _character_data(element: Element) -> list[str | None]:
-    return [element.text, *(child.tail for child in element)]
-
-
-def _stripped(text: str | None) -> str:
-    return (text or "").strip()
-
-
-def _text(wanted: str, found: str | None) -> Mapping[str, str] | None:
-    if found is None:
-        return None
-    parts = []
-    end = 0
-    for one in _PATTERN.finditer(wanted):
-        parts.append(re.escape(wanted[end : one.start()]))
-        parts.append(f"(?P<{one[1]}>.+)" if one[1] else ".*")
-        end = one.end()
-    parts.append(re.escape(wanted[end:]))
-    matched = re.fullmatch("".join(parts), found, re.DOTALL)
-    return None if matched is None else matched.groupdict()
 
 
 async def perform(play: Play, stage: Stage, wait: float = 60.0) -> None:

@@ -19,6 +19,7 @@ DOMAIN: Final = "localhost"
 _START: Final = 20.0  # seconds
 # How the plays want a server to be; Prosody's own names for it.
 _MODULES: Final = (
+    "smacks",
     "roster", "saslauth", "tls", "disco", "ping", "version", "time", "lastactivity", "vcard",
     "private", "uptime", "mam", "carbons", "csi", "csi_simple",
 )  # fmt: skip

@@ -37,7 +37,7 @@ def prosody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.mark.parametrize("path", PLAYS, ids=lambda path: path.stem)
 async def test_on_jabberd(path: Path) -> None:
     play = Play.read(path)
-    async with jabberd.Server(stages.DOMAIN) as server:
+    async with jabberd.Server(stages.DOMAIN, config=play.config) as server:
         for actor in ACTORS:
             await server.add_user(actor, actor)
         await perform(play, Stage("jabberd", server.domain, server.host, server.port))

@@ -23,7 +23,7 @@ from jabberd.core.verdict import VERDICTS, Delivered, Dropped, Handled, Verdict
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.payload import carbons, sid
+from jabberd.xmpp.payload import carbons, hints, sid
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
 _BY: Final = "delivery"
@@ -213,9 +213,8 @@ class Receiver:
             if action is Action.IGNORE:
                 return Dropped(_BY, f"{message.kind} for an account that does not exist")
             raise _unavailable("no such account")
-        # Modules may keep what the table would have returned or ignored; most look only at
-        # what may be stored.
-        if action is Action.STORE:
+        # XEP-0334 §4.4: a sender may ask to store what the table returns or ignores.
+        if action is Action.STORE or hints.store(message):
             fallback = self._stations.message.fallback
             if (outcome := await settle(run(fallback, message, flow))) is not None:
                 return outcome

@@ -16,6 +16,7 @@ from jabberd.core.registry import Registry, run, show
 from jabberd.core.session import Session
 from jabberd.core.verdict import VERDICTS, Dropped, Verdict
 from jabberd.xmpp.error import Condition, StanzaError
+from jabberd.xmpp.payload import sid
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
 Forward = Callable[[Stanza, Session | None], Verdict | Awaitable[Verdict]]
@@ -59,6 +60,10 @@ class Sender:
     def _message(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
         if message.to is None:
             message = message.replace(to=session.jid.bare)
+        if sid.STANZA_ID in message.children:
+            # XEP-0359 §3, rule 2: what messages are called in the archive, the server says alone.
+            account = session.jid.bare.text
+            message = sid.strip(message, lambda by: by == account)
         keeper = self._keeper
         if keeper.crowded:
             return self._when_uncrowded(message, session)
