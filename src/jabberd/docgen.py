@@ -37,6 +37,7 @@ STREAM: Final[tuple[tuple[Xep, str], ...]] = (
     (Xep(86, "1.0"), "Error codes for clients of 1999"),
     (Xep(114, "1.6", "The accepting side."), "External components"),
     (Xep(178, "1.2", "Clients only."), "Logins with certificates"),
+    (Xep(198, "1.6.3"), "Acknowledgements, and sessions that can be resumed"),
     (Xep(368, "1.1.0"), "Direct TLS with ALPN"),
     (Xep(386, "1.1.0"), "A resource together with the login"),
     (Xep(388, "1.0.4"), "Logins of fewer round trips"),

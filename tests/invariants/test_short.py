@@ -35,7 +35,7 @@ def carry_out(plan: Plan, server: Server, clock: native.Clock | None = None) -> 
 
 
 def needs_jabberd(folder: Path) -> None:
-    """Skip where jabberd cannot be tested."""
+    """Make sure that jabberd has what is tested here."""
     server = Jabberd(folder)
     server.prepare(["asker"])
     server.start()
@@ -43,8 +43,7 @@ def needs_jabberd(folder: Path) -> None:
         missing = asyncio.run(lacks(server.port, "asker"))
     finally:
         server.stop()
-    if missing:
-        pytest.skip(f"jabberd does not offer {', '.join(missing)}")
+    assert not missing, f"jabberd does not offer {', '.join(missing)}"
 
 
 def needs_prosody() -> None:
