@@ -21,7 +21,16 @@ from jabberd.storage.log_api import Saved, Unit
 from jabberd.xmpp import sm as wire
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Iq, ParseError, Presence, Stanza, error_reply, read_stanza
+from jabberd.xmpp.payload.keeping import is_fleeting
+from jabberd.xmpp.stanza import (
+    Iq,
+    Message,
+    ParseError,
+    Presence,
+    Stanza,
+    error_reply,
+    read_stanza,
+)
 
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
@@ -424,18 +433,30 @@ class ClientSession(SessionState):
             if parcel is not None:
                 if parcel.turn.failed is None:
                     parcel.drop()
-            elif data.startswith(b"<iq"):
+            elif not data.startswith(b"<presence"):
                 self._return(data)
 
     def _return(self, data: bytes) -> None:
-        """RFC 6121 §8.5.3.2.3: who asked a resource that is gone gets an error."""
+        """Tell the sender of what no log has that it has not arrived (RFC 6121 §8.5.3.2)."""
         try:
-            iq = read_stanza(data)
+            stanza = read_stanza(data)
         except ParseError:
             return
-        if isinstance(iq, Iq) and iq.is_request and iq.from_ is not None:
-            error = StanzaError(Condition.SERVICE_UNAVAILABLE)
-            self._host.route(error_reply(iq, error))
+        if stanza.from_ is None or stanza.from_.bare == self.jid.bare:
+            return
+        if isinstance(stanza, Iq):
+            owed = stanza.is_request
+        else:
+            owed = isinstance(stanza, Message) and self._is_missed(stanza)
+        if owed:
+            self._host.route(error_reply(stanza, StanzaError(Condition.SERVICE_UNAVAILABLE)))
+
+    def _is_missed(self, message: Message) -> bool:
+        if message.type in {"error", "headline"} or is_fleeting(message):
+            return False
+        # What was for the account has been given to its other clients as well.
+        others = any(other.presence for other in self._host.sessions(self.jid.bare))
+        return message.to is None or not message.to.is_bare or not others
 
     def keys(self) -> frozenset[int]:
         """Keys of the log's entries that are on their way to this client."""
