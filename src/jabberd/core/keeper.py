@@ -37,6 +37,7 @@ _COUNTS: Final = 10_000
 _BODY: Final = re.compile(rb"<body>([^<]*)</body>")
 _CHAR_REF: Final = b"&"
 _PREFIXES: Final = 10_000
+_ARRIVED: Final = 20_000
 _ID_END: Final = b"'/>"
 _SEARCHABLE: Final = 16_384  # characters of one message that can be searched
 
@@ -88,6 +89,7 @@ class Keeper:
         self._counts: OrderedDict[str, int] = OrderedDict()  # of what waits, by account
         self._counting = 0  # how many counts are being read just now
         self._changed: set[str] = set()  # accounts for which they come too late
+        self._arrived: OrderedDict[int, None] = OrderedDict()  # the last entries that did
         self._last: Message | None = None
         self._unique = ""  # of `_last`
         self._prefixes: dict[str, bytes] = {}  # of stanza-ids, by account
@@ -290,6 +292,7 @@ class Keeper:
         """See `MessagesApi.collected`."""
         if keys:
             self._turns.open().unit.delivered.extend(keys)
+            self._remember(keys)
             self._recount(account.text)
 
     def copy_parcel(self, entry: Entry) -> Parcel:
@@ -298,6 +301,16 @@ class Keeper:
         turn.pending = False
         # Without the stanza: what is journaled by the key of its entry is the entry.
         return Parcel(entry.owner, entry.key, b"", turn, entry.flags, _Copies(self))
+
+    def has_arrived(self, key: int) -> bool:
+        """See `MessagesApi.has_arrived`."""
+        return key in self._arrived
+
+    def _remember(self, keys: Sequence[int]) -> None:
+        for key in keys:
+            self._arrived[key] = None
+        while len(self._arrived) > _ARRIVED:
+            self._arrived.popitem(last=False)
 
     def look(self, account: JID) -> None:
         """Messages may wait for an account that has sessions; they belong before newer ones."""
@@ -312,6 +325,7 @@ class Keeper:
     def arrived(self, parcel: Parcel) -> None:
         """A message that waited has come to its owner."""
         self._turns.open().unit.delivered.append(parcel.key)
+        self._remember((parcel.key,))
         if parcel.flags & _AWAITING:
             self._count(parcel.account, -1)
 

@@ -65,6 +65,12 @@ class MessagesApi(Protocol):
     def hand_over(self, session: Session, entry: Entry) -> None:
         """Send a session what waited for its account, ahead of what the session holds back."""
 
+    def has_arrived(self, key: int) -> bool:
+        """Whether an entry has come to a client lately.
+
+        Who has read the log may still have seen it wait: the commit was under way.
+        """
+
     def collected(self, account: JID, keys: Sequence[int]) -> None:
         """The account's owner has these entries by other means: they wait no more."""
 

@@ -10,7 +10,8 @@ import structlog
 from jabberd.core.host import LocalHost
 from jabberd.core.ports import ArchiveRules, CarbonsApi, CsiApi
 from jabberd.core.session import CLIENT_ID, READS_ARCHIVE, Session, SessionFacts
-from jabberd.edge.client_session import Carrier, ClientSession
+from jabberd.edge.carrier import Carrier
+from jabberd.edge.client_session import ClientSession
 from jabberd.edge.door import ClientDoor
 from jabberd.edge.resumption import ResumeFailed
 from jabberd.net.wire import Wire

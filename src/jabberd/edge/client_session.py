@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -16,8 +15,10 @@ from jabberd.core.parcel import Parcel
 from jabberd.core.session import SessionFacts, SessionState, Slot
 from jabberd.core.turn import Turn
 from jabberd.core.turns import Turns
+from jabberd.edge.carrier import Carrier, Said, is_certain
+from jabberd.edge.session_record import presence_of, saved
 from jabberd.edge.sm import Bounds, StreamManagement
-from jabberd.storage.log_api import Saved, Unit
+from jabberd.storage.log_api import Unit
 from jabberd.xmpp import sm as wire
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
 from jabberd.xmpp.jid import JID
@@ -26,7 +27,6 @@ from jabberd.xmpp.stanza import (
     Iq,
     Message,
     ParseError,
-    Presence,
     Stanza,
     error_reply,
     read_stanza,
@@ -35,27 +35,6 @@ from jabberd.xmpp.stanza import (
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
 _EXPECT_SECONDS: Final = 1.0
-
-
-class Carrier(Protocol):
-    """A connection, as the session that it carries sees it."""
-
-    def write(self, data: bytes) -> None:
-        """Write bytes of the stream."""
-
-    def close(self, error: StreamError | None = None) -> None:
-        """End the stream, and the session with it."""
-
-    def release(self, error: StreamError | None) -> None:
-        """The session goes on without this connection; close it.
-
-        Args:
-            error: ends the stream; without one, the connection is closed and the stream is not,
-                so that the client knows that it may resume.
-        """
-
-    def abort(self) -> None:
-        """The connection is as good as broken: break it."""
 
 
 class Keeping(Protocol):
@@ -67,36 +46,6 @@ class Keeping(Protocol):
 
     def remove(self, session: ClientSession) -> None:
         """The session is over."""
-
-
-class _Count:
-    """An `<a/>` among the stanzas that wait for a commit."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def to_bytes(self) -> bytes:
-        """The element."""
-        return self._data
-
-
-class _Again:
-    """A stanza that is written once more, of which only the bytes are left."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def to_bytes(self) -> bytes:
-        """The stanza."""
-        return self._data
-
-
-def _is_count(what: object) -> bool:
-    return isinstance(what, _Count)
 
 
 class ClientSession(SessionState):
@@ -231,14 +180,14 @@ class ClientSession(SessionState):
     def _errors_first(self, turn: Turn) -> None:
         """Who is told that its stanzas were handled has been told by then which were refused."""
         gate = self._gate or deque()
-        counts = [one for one in gate if one[0] is turn and _is_count(one[1])]
+        counts = [one for one in gate if one[0] is turn and is_certain(one[1])]
         if counts:
             self._gate = deque(one for one in gate if one not in counts)
             self._gate.extend((None, stanza, None) for _, stanza, _ in counts)
 
     def _may_leave(self, waited: Turn | None, stanza: Stanza) -> bool:
         # A count is told also where the commit failed: the client got errors for what it covers.
-        return super()._may_leave(waited, stanza) or _is_count(stanza)
+        return super()._may_leave(waited, stanza) or is_certain(stanza)
 
     # Acknowledgements (XEP-0198 §4)
 
@@ -268,7 +217,7 @@ class ClientSession(SessionState):
             data: an element.
             turn: what has to be committed before.
         """
-        count = cast("Stanza", _Count(data))
+        count = cast("Stanza", Said(data, certain=True))
         if turn is not None:
             if self._gate is None:
                 self._gate = deque()
@@ -309,7 +258,7 @@ class ClientSession(SessionState):
         if sm.durable:
             if sm.changed:
                 sm.changed = False
-                unit.sessions[sm.number] = self._saved(sm)
+                unit.sessions[sm.number] = saved(self, sm)
             sm.pack(unit)
         if not self._gate:
             self._ask()
@@ -351,7 +300,7 @@ class ClientSession(SessionState):
         self._gate = None
         for item in sm.queue if sm is not None else ():
             turn = item.parcel.turn if item.parcel is not None else None
-            again = cast("Stanza", _Again(item.data))
+            again = cast("Stanza", Said(item.data, certain=False))
             if turn is not None and turn.pending:
                 if self._gate is None:
                     self._gate = deque()
@@ -365,33 +314,15 @@ class ClientSession(SessionState):
         self._host.emit(SessionEvent.RESUMED, self)
 
     def become(self, data: dict[str, Any]) -> None:
-        """Take over what `_saved` wrote.
+        """Take over what `session_record.saved` wrote.
 
         Raises:
             KeyError, ValueError, TypeError: it did not.
         """
-        presence = read_stanza(data["presence"].encode()) if data["presence"] else None
-        self.presence = presence if isinstance(presence, Presence) else None
+        self.presence = presence_of(data)
         self.priority = self.presence.priority() if self.presence is not None else 0
         self._stored = dict(data["slots"])
         self.since = self._keeping.now()
-
-    def _saved(self, sm: StreamManagement) -> Saved:
-        facts = self.facts
-        data = {
-            "jid": self.jid.text,
-            "id": sm.id,
-            "seconds": sm.seconds,
-            "facts": {
-                "address": facts.address,
-                "since": facts.since,
-                "mechanism": facts.mechanism,
-                "tls": facts.tls,
-            },
-            "presence": self.presence.to_bytes().decode() if self.presence else None,
-            "slots": self.kept_slots(),
-        }
-        return Saved(sm.number, self.jid.bare.text, json.dumps(data).encode())
 
     # The end
 

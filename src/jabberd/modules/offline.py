@@ -52,15 +52,12 @@ class _Flush:
     Args:
         sessions: who takes it, in this order; all are on hold.
 
-    Attributes:
-        given: who was given which entry: it may have been acknowledged while the log was read.
     """
 
-    __slots__ = ("_again", "given", "sessions")
+    __slots__ = ("_again", "sessions")
 
     def __init__(self, sessions: list[Session]) -> None:
         self.sessions = sessions
-        self.given: dict[int, Session] = {}
         self._again = True
 
     def join(self, *sessions: Session) -> None:
@@ -127,13 +124,13 @@ class Offline:
                 if not await log.waiting(owner):
                     continue
                 for session in list(flush.sessions):
-                    await self._drain(session, flush, log)
+                    await self._drain(session, log)
         finally:
             del self._flushes[owner]
             for session in flush.sessions:
                 session.release()
 
-    async def _drain(self, session: Session, flush: _Flush, log: MessagesApi) -> None:
+    async def _drain(self, session: Session, log: MessagesApi) -> None:
         owner = session.jid.bare
         store = self._host.stores.log
         after = 0
@@ -145,11 +142,10 @@ class Offline:
             # What another session is being given, or this one already, is on its way.
             on_the_way = frozenset[int]().union(*(s.keys() for s in here))
             for entry in waiting:
-                if entry.key in on_the_way or flush.given.get(entry.key) in here:
+                if entry.key in on_the_way or log.has_arrived(entry.key):
                     continue
                 if not self._wants(session, entry):
                     continue
-                flush.given[entry.key] = session
                 try:
                     log.hand_over(session, entry)
                 except ParseError:
