@@ -93,7 +93,8 @@ def test_what_was_acknowledged_before_it_was_journaled_is_not() -> None:
     assert (row.first, unpack(row.items)) == (3, [(0, b"3")])
     sm.push(b"4", None)
     sm.acknowledge(5)
-    assert journal_of(sm) == ([], {7: 5})
+    journal, forget = journal_of(sm)
+    assert (journal, forget[7] >= 5) == ([], True)
 
 
 def test_a_session_that_ends_with_the_process_journals_nothing() -> None:

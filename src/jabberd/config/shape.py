@@ -172,7 +172,7 @@ class Sessions:
 
     resume_seconds: Annotated[int, Field(ge=0, le=604_800)] = 600
     unacknowledged_stanzas: Annotated[int, Field(ge=100)] = 5_000
-    unacknowledged_bytes: Annotated[int, Field(ge=65_536)] = 4_194_304
+    unacknowledged_bytes: Annotated[int, Field(ge=1_048_576)] = 2_097_152
     acknowledge_seconds: Annotated[int, Field(ge=5, le=3_600)] = 60
     location: str = ""
 

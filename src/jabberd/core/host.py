@@ -157,6 +157,8 @@ class LocalHost:
     def _refused(self, message: Message, origin: Session | None, error: StorageError) -> None:
         if origin is not None:
             self.keeper.forget_sent(message, origin)
+        if message.to is not None:
+            self.keeper.refused(message.to.bare)
         self._router.failed_later(message, origin, error)
 
     def _waiting(self, account: JID, message: Message | None) -> None:
@@ -215,6 +217,7 @@ class LocalHost:
             await closed
         account = session.jid.bare
         await _tell(self.registry.on_account(AccountEvent.DELETING), account, "deleting")
+        await self.keeper.settled()  # what is on its way into the log is erased with it
         try:
             await self.stores.erase(account.text)
         except StorageError as error:
@@ -230,6 +233,8 @@ class LocalHost:
         self._known.pop(account.text, None)
         self.keeper.erased(account)
         await _tell(self.registry.on_account(event), account, event.value)
+        await self.keeper.settled()  # what is on its way into the log is erased with it
+        self.keeper.erased(account)
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the stream that caused it. Failures are logged, not lost."""

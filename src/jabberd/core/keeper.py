@@ -135,6 +135,11 @@ class Keeper:
         """Whether messages should wait until the disk has caught up."""
         return self._turns.crowded
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is not committed yet."""
+        return self._turns.latest() is not None
+
     # Into the log
 
     def receive(
@@ -315,6 +320,10 @@ class Keeper:
     def look(self, account: JID) -> None:
         """Messages may wait for an account that has sessions; they belong before newer ones."""
         self._tell_waiting(account, None)
+
+    def refused(self, account: JID) -> None:
+        """Messages for an account could not be written: what waits has to be counted anew."""
+        self._recount(account.text)
 
     def erased(self, account: JID) -> None:
         """The account is gone, and its log with it."""

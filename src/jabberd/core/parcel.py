@@ -57,6 +57,11 @@ class Parcel:
         self.done = False
         self._custodian = custodian
 
+    @property
+    def sent(self) -> bool:
+        """Whether the account itself has sent it: nobody waits for it."""
+        return bool(self.flags & _SENT)
+
     def arrive(self) -> None:
         """A session's client has it."""
         self.holders -= 1
@@ -84,6 +89,6 @@ class Parcel:
 
     def wait(self) -> None:
         """A session holds it back: until it arrives, the log has it as waiting."""
-        if not self.flags & (_AWAITING | _SENT):
+        if not self.done and not self.flags & (_AWAITING | _SENT):
             self.flags |= _AWAITING
             self._custodian.waits(self)

@@ -106,6 +106,8 @@ class Receiver:
         to = _address(message)
         if not to.local:
             return self._to_host(message)
+        if origin is None and self._keeper.crowded:  # who is read one by one waits before
+            return self._when_uncrowded(message)
         if not _STRANGE.isdisjoint(message.children):
             message = self._cleaned(message)
         stations = self._stations.message
@@ -180,6 +182,10 @@ class Receiver:
             if shown is not None:
                 return _after(shown, verdict)
         return verdict
+
+    async def _when_uncrowded(self, message: Message) -> Verdict:
+        await self._keeper.settled()
+        return await settle(self._message(message, None))
 
     def _cleaned(self, message: Message) -> Message:
         """Take away what only this server may say: who believes it would be deceived.

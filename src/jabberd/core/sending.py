@@ -68,7 +68,24 @@ class Sender:
         if keeper.crowded:
             return self._when_uncrowded(message, session)
         if keeper.again(message, session, session.mark):
+            return self._again(message, session)
+        return self._once(message, session)
+
+    def _again(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
+        """A message that was sent before: was it written, too?"""
+        if self._keeper.busy:
+            return self._again_later(message, session)
+        return Dropped("resent", "it is in the log already, and was sent again")
+
+    async def _again_later(self, message: Message, session: Session) -> Verdict:
+        # A commit that fails has the first one forgotten.
+        await self._keeper.settled()
+        if self._keeper.again(message, session, session.mark):
             return Dropped("resent", "it is in the log already, and was sent again")
+        return await settle(self._once(message, session))
+
+    def _once(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
+        keeper = self._keeper
         try:
             verdict = self._out(message, session)
         except Exception:

@@ -134,6 +134,9 @@ class Session(Protocol):
     def keys(self) -> frozenset[int]:
         """Keys of the log's entries that are on their way to this client."""
 
+    async def ready(self) -> bool:
+        """Wait until the client has taken most of what was written; False where it does not."""
+
     def abandon(self) -> None:
         """The session is over: what its client has not got goes back to the log."""
 
@@ -176,6 +179,15 @@ class SessionState:
         """Write a stanza to whatever carries the session."""
         raise NotImplementedError(f"nothing carries {self.jid} to write {stanza!r} to")
 
+    def put(self, stanza: Stanza) -> bool:
+        """Write a stanza; whether it was taken by what carries the session."""
+        self.write(stanza)
+        return True
+
+    async def ready(self) -> bool:
+        """Wait until the client has taken most of what was written; False where it does not."""
+        return True
+
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
         if ahead or (self._held is None and self._filter is None):
@@ -202,11 +214,14 @@ class SessionState:
         if not self.missed and len(held) >= _MOST_HELD:
             # Whoever holds this session reads all of them from the log, in order.
             self.missed = True
-            self._held = [(other, None) for other, entry in held if entry is None]
-            for _, entry in held:
-                if entry is not None:
-                    entry.holders -= 1
-        if not self.missed:
+            left = [entry for _, entry in held if entry is not None and not entry.sent]
+            for entry in left:
+                entry.holders -= 1
+            held = [one for one in held if one[1] is None or one[1].sent]
+            self._held = held
+        if parcel.sent and len(held) >= _MOST_HELD:
+            return  # a copy of what was sent: its client has an archive, or does without
+        if not self.missed or parcel.sent:
             parcel.holders += 1
             held.append((stanza, parcel))
 
@@ -233,8 +248,17 @@ class SessionState:
         elif self._gate:
             self._gate.append((None, stanza, parcel))
         else:
-            self.write(stanza)
+            self._give(stanza, parcel)
+
+    def _give(self, stanza: Stanza, parcel: Parcel | None) -> None:
+        """Write it; what nobody is there for any more goes back."""
+        given = self.put(stanza)
+        if parcel is None:
+            return
+        if given:
             parcel.arrive()
+        else:
+            parcel.drop()
 
     def journal(self, unit: Unit) -> None:
         """See `core.turn.Gate`; there is nothing to remember of a stream without XEP-0198."""
@@ -246,9 +270,7 @@ class SessionState:
             waited, stanza, parcel = gate.popleft()
             if not self._may_leave(waited, stanza):
                 continue  # it is in no log, and its sender was told
-            self.write(stanza)
-            if parcel is not None:
-                parcel.arrive()
+            self._give(stanza, parcel)
         if gate is not None and not gate:
             self._gate = None
 

@@ -10,16 +10,18 @@ is under way the next turn gathers: a slow disk makes larger turns, not more of 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import structlog
 
 from jabberd.core.turn import Gate, Turn
 from jabberd.storage.api import StorageError
-from jabberd.storage.log_api import Log
+from jabberd.storage.log_api import Log, Unit
 
 _log: Final = structlog.get_logger("jabberd.turns")
 _TIDY_SECONDS: Final = 0.25
+_CLOSE_SECONDS: Final = 30.0
 _MOST_ENTRIES: Final = 4_000
 _MOST_BYTES: Final = 16 << 20
 
@@ -39,6 +41,7 @@ class Turns:
         self._checkpoint = 0  # everything up to this key was given to its recipients
         self._stored_checkpoint = 0
         self._dirty: dict[Gate, None] = {}
+        self._carried = Unit()  # what a commit that failed has left to the next one
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> Turn:
@@ -80,11 +83,15 @@ class Turns:
         self._dirty.pop(gate, None)
 
     async def close(self) -> None:
-        """Commit everything, and that it was delivered."""
+        """Commit everything, and that it was delivered; what takes too long is given up."""
         self._still()
-        await self.settled()
-        self.tidy()
-        await self.settled()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.settled()
+                self.tidy()
+                await self.settled()
+        except TimeoutError:
+            _log.error("the last commit is not done")
         self._still()
 
     def _still(self) -> None:
@@ -105,7 +112,8 @@ class Turns:
         self._committing = turn
         unit = turn.unit
         for gate in list(turn.gates):
-            gate.journal(unit)
+            _guarded(gate.journal, unit)
+        self._carry_on(unit)
         if self._checkpoint > self._stored_checkpoint:
             unit.checkpoint = self._checkpoint
         if not unit:
@@ -113,27 +121,30 @@ class Turns:
             return
         try:
             done = self._log.commit(unit)
-        except StorageError as error:
-            self._end(turn, error)
+        except Exception as error:
+            self._end(turn, _as_storage(error))
             return
         if done is None:
             self._end(turn, None)
         else:
             done.add_done_callback(self._committed)
 
+    def _carry_on(self, unit: Unit) -> None:
+        """Add what a commit that failed was to say of older entries and of sessions."""
+        carried, self._carried = self._carried, Unit()
+        unit.awaiting = carried.awaiting + unit.awaiting
+        unit.delivered = carried.delivered + unit.delivered
+        unit.ended = carried.ended + unit.ended
+
     def _committed(self, done: asyncio.Future[None]) -> None:
         turn = self._committing
         if turn is None:
             return
-        error: BaseException | None
         if done.cancelled():
-            error = StorageError("the commit was cancelled")
-        else:
-            error = done.exception()
-        if error is not None and not isinstance(error, StorageError):
-            _log.error("a commit failed", exc_info=error)
-            error = StorageError("the commit failed")
-        self._end(turn, error)
+            self._end(turn, StorageError("the commit was cancelled"))
+            return
+        error = done.exception()
+        self._end(turn, None if error is None else _as_storage(error))
 
     def _end(self, turn: Turn, error: StorageError | None) -> None:
         """Deliver what waited for the turn, or tell the senders that it cannot be."""
@@ -144,23 +155,33 @@ class Turns:
         if error is not None:
             _log.error("storage failed", error=str(error), messages=len(turn.refused))
             for refuse, message, origin in turn.refused:
-                refuse(message, origin, error)
+                _guarded(refuse, message, origin, error)
+            self._carry(unit)
         elif unit.checkpoint:
             self._stored_checkpoint = unit.checkpoint
-        for gate in turn.gates:
-            gate.committed(turn)
+        for gate in list(turn.gates):
+            _guarded(gate.committed, turn)
         if error is None:
             for tell in turn.after:
-                tell()
-        if unit.entries and error is None:
-            self._checkpoint = max(self._checkpoint, unit.entries[-1].key)
-            self._tidy_soon()
+                _guarded(tell)
+            if unit.entries:
+                self._checkpoint = max(self._checkpoint, unit.entries[-1].key)
+                self._tidy_soon()
         for waiter in turn.waiters:
             if not waiter.done():
                 waiter.set_result(None)
         following = self._open
         if following is not None and self._ripe and self._committing is None:
             self._seal(following)
+
+    def _carry(self, unit: Unit) -> None:
+        """Remember what is true all the same, for the next commit: that is not at once."""
+        never = {entry.key for entry in unit.entries}
+        carried = self._carried
+        carried.awaiting += [key for key in unit.awaiting if key not in never]
+        carried.delivered += [key for key in unit.delivered if key not in never]
+        carried.ended += unit.ended
+        self._tidy_soon()
 
     def _tidy_soon(self) -> None:
         if self._timer is None:
@@ -170,8 +191,23 @@ class Turns:
     def tidy(self) -> None:
         """Write what nobody waits for: that turns were delivered, and what sessions remember."""
         self._timer = None
-        if not self._dirty and self._checkpoint <= self._stored_checkpoint:
+        if not self._dirty and not self._carried and self._checkpoint <= self._stored_checkpoint:
             return
         turn = self.open()
         turn.gates.update(self._dirty)
         self._dirty.clear()
+
+
+def _guarded(call: Callable[..., None], *what: Any) -> None:
+    """Call somebody whose mistake must not stop everybody else."""
+    try:
+        call(*what)
+    except Exception as error:
+        _log.error("what follows a commit failed", exc_info=error)
+
+
+def _as_storage(error: BaseException) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    _log.error("a commit failed", exc_info=error)
+    return StorageError("the commit failed")

@@ -40,8 +40,8 @@ class ClientConnection:
     is read from this client, which keeps the order and pushes back on those who send too fast.
     """
 
-    __slots__ = ("_backlog", "_busy", "_door", "_entrance", "_login", "_session", "_stream",
-                 "_timer", "_wire")  # fmt: skip
+    __slots__ = ("_backlog", "_busy", "_door", "_entrance", "_login", "_looking", "_session",
+                 "_stream", "_timer", "_unread", "_wire")  # fmt: skip
 
     def __init__(self, door: ClientDoor, entrance: Entrance) -> None:
         self._door = door
@@ -52,6 +52,8 @@ class ClientConnection:
         self._backlog: deque[Event] | None = None  # what waits for the stanza before it
         self._busy: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looking = False  # whether what waits to leave will be looked at
+        self._unread = False  # it was, and is too much
         self._login: ClientLogin | None = None  # while there is no session
 
     # Called by the pump
@@ -119,20 +121,38 @@ class ClientConnection:
 
     # Used by the session
 
-    def write(self, data: bytes) -> None:
+    @property
+    def waiting(self) -> int:
+        """Bytes that were written and have not left yet."""
+        return self._wire.buffered if self._wire is not None else 0
+
+    def write(self, data: bytes) -> bool:
         """Write bytes of the stream; a client that does not read is disconnected."""
         wire = self._wire
-        if wire is None:
-            return
+        if wire is None or self._unread:
+            return False
         wire.write(data)
-        if wire.buffered > self._door.output_bytes:
+        if wire.buffered > self._door.output_bytes and not self._looking:
+            # Not before the system was offered what this turn of the loop has written.
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+        return True
+
+    def _look(self) -> None:
+        self._looking = False
+        wire = self._wire
+        if wire is not None and wire.buffered > self._door.output_bytes:
             self._logger().warning("the client does not read: disconnecting it")
+            self._unread = True
             wire.abort()
 
     def close(self, error: StreamError | None = None) -> None:
         """End the stream from our side, and the session with it."""
-        if self._stream is not None and not self._stream.closed:
-            self._take(self._stream.close(error))
+        if self._stream is None or self._stream.closed:
+            return
+        for event in self._stream.close(error):  # at once: whatever is under way is too late
+            if isinstance(event, events.Closed):
+                self._closed(event)
 
     def dismiss(self, account: JID, client: str, error: StreamError) -> None:
         """End the stream, if somebody logs in on it to this account (by this client, or any)."""

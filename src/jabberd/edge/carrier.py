@@ -10,8 +10,12 @@ from jabberd.xmpp.error import StreamError
 class Carrier(Protocol):
     """A connection, as the session that it carries sees it."""
 
-    def write(self, data: bytes) -> None:
-        """Write bytes of the stream."""
+    @property
+    def waiting(self) -> int:
+        """Bytes that were written and have not left yet."""
+
+    def write(self, data: bytes) -> bool:
+        """Write bytes of the stream; False where the connection takes none any more."""
 
     def close(self, error: StreamError | None = None) -> None:
         """End the stream, and the session with it."""

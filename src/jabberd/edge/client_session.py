@@ -35,6 +35,9 @@ from jabberd.xmpp.stanza import (
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
 _EXPECT_SECONDS: Final = 1.0
+_READY_SECONDS: Final = 30.0
+_READY_LOOK: Final = 0.02
+_READY_BYTES: Final = 131_072
 
 
 class Keeping(Protocol):
@@ -114,9 +117,29 @@ class ClientSession(SessionState):
 
     def write(self, stanza: Stanza) -> None:
         """Write a stanza to the client."""
+        self.put(stanza)
+
+    def put(self, stanza: Stanza) -> bool:
+        """Write a stanza to the client; False where there is none."""
         carrier = self._carrier
-        if carrier is not None:
-            carrier.write(stanza.to_bytes())
+        return carrier is not None and carrier.write(stanza.to_bytes())
+
+    async def ready(self) -> bool:
+        """Wait until the client has taken most of what was written.
+
+        Without a client, or where it takes nothing for half a minute, there is no use in waiting.
+        """
+        loop = asyncio.get_running_loop()
+        late = loop.time() + _READY_SECONDS
+        while not self.ended and self._carrier is not None:
+            sm = self.sm
+            room = sm is None or sm.bytes <= self._keeping.bounds.bytes // 2
+            if room and self._carrier.waiting <= _READY_BYTES:
+                return True
+            if loop.time() > late:
+                return False
+            await asyncio.sleep(_READY_LOOK)
+        return False
 
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
@@ -135,6 +158,8 @@ class ClientSession(SessionState):
         gate = self._gate
         if parcel is not None:
             parcel.holders += 1
+            if not sm.durable:  # nothing else would know of it after a kill
+                parcel.wait()
         if parcel is not None and parcel.turn.pending:
             if gate is None:
                 gate = self._gate = deque()
@@ -237,11 +262,11 @@ class ClientSession(SessionState):
         sm = self.sm
         if sm is None:
             return
+        before = sm.base
         sm.acknowledge(h)
         sm.asked = 0.0
-        if sm.durable:
-            self._keeping.turns.later(self)
-        if sm.queue:
+        self._keeping.turns.later(self)
+        if sm.queue and sm.base != before:  # else a slow client would be asked for ever
             self._ask()
 
     def _ask(self) -> None:
@@ -256,6 +281,8 @@ class ClientSession(SessionState):
         if sm is None:
             return
         if sm.durable:
+            if sm.told < 0:  # a commit has failed
+                unit.handled[sm.number] = sm.told = sm.handled
             if sm.changed:
                 sm.changed = False
                 unit.sessions[sm.number] = saved(self, sm)
@@ -297,7 +324,10 @@ class ClientSession(SessionState):
         """Give the session to another connection, and write what its client has not got."""
         self._carrier = carrier
         sm = self.sm
-        self._gate = None
+        gate, self._gate = self._gate, None
+        for _, _, parcel in gate or ():
+            if parcel is not None:  # from before the stream was managed
+                parcel.drop()
         for item in sm.queue if sm is not None else ():
             turn = item.parcel.turn if item.parcel is not None else None
             again = cast("Stanza", Said(item.data, certain=False))

@@ -16,10 +16,10 @@ from jabberd.core.parcel import Parcel
 from jabberd.core.session import SessionFacts
 from jabberd.edge.client_session import ClientSession
 from jabberd.edge.sm import Bounds, Item, StreamManagement, unpack
-from jabberd.storage.log_api import Entry, Restored
+from jabberd.storage.log_api import Entry, Flag, Restored
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
 from jabberd.xmpp.jid import JID, InvalidJID
-from jabberd.xmpp.sm import Resume
+from jabberd.xmpp.sm import MODULUS, Resume
 from jabberd.xmpp.stanza import ParseError
 
 _log: Final = structlog.get_logger("jabberd.resumption")
@@ -27,6 +27,9 @@ _SWEEP_SECONDS: Final = 5.0
 _ENDED: Final = 10_000  # sessions that ended, of which the last count is known
 _KEYS_AT_ONCE: Final = 500
 _WORK_SECONDS: Final = 10.0  # for the last stanza of a broken stream to be dealt with
+
+
+_SETTLED: Final = int(Flag.AWAITING | Flag.SENT | Flag.SEEN)
 
 
 class ResumeFailed(Exception):  # noqa: N818 -- what the client is told
@@ -92,7 +95,7 @@ class Resumptions:
         if sm is None:
             return
         if self._sessions.pop(sm.id, None) is not None:
-            self._ended[sm.id] = (session.jid.bare.text, sm.handled)
+            self._ended[sm.id] = (session.jid.bare.text, _certain(session, sm.handled))
             if len(self._ended) > _ENDED:
                 self._ended.popitem(last=False)
         self.turns.forget(session)
@@ -107,6 +110,7 @@ class Resumptions:
         """
         session = self._sessions.get(wanted.previd)
         if session is None or session.jid.bare != account or session.sm is None:
+            await self.turns.settled()  # what is told was handled is on disk
             owner, handled = self._ended.get(wanted.previd, ("", 0))
             known = handled if owner == account.text else None
             raise ResumeFailed(StanzaError(Condition.ITEM_NOT_FOUND), known)
@@ -116,8 +120,9 @@ class Resumptions:
         # The count that the client is told must be on disk, as in every acknowledgement.
         sm = session.sm
         if sm.durable and sm.told != sm.handled:
-            self.turns.open().unit.handled[sm.number] = sm.handled
-            sm.told = sm.handled
+            turn = self.turns.open()
+            turn.unit.handled[sm.number] = sm.told = sm.handled
+            turn.gates[session] = None
         await self.turns.settled()
         if self._sessions.get(wanted.previd) is not session or session.connected:
             raise ResumeFailed(StanzaError(Condition.ITEM_NOT_FOUND), sm.handled)
@@ -164,27 +169,33 @@ class Resumptions:
         Returns:
             How many there are.
         """
-        keys = [key for one in left for key in _keys(one)]
         entries = await self._entries(left)
-        unsettled = set(await self._ledger.log.unsettled()) - set(keys)
-        # The former process may have died before these were written to anybody.
-        self.turns.open().unit.awaiting.extend(sorted(unsettled))
-        parcels: dict[int, tuple[bytes, Parcel]] = {}
-        count = 0
-        for one in left:
+        revived: list[tuple[Restored, ClientSession]] = []
+        lost: list[int] = []
+        # Of two rows with one address the newer one is right.
+        for one in sorted(left, key=lambda row: row.saved.number, reverse=True):
             session = self._revive(one, make)
-            if session is None or session.sm is None:
+            if session is None:
                 self.turns.open().unit.ended.append(one.saved.number)
-                continue
-            placed = self._placed(one, session, entries, parcels)
-            session.sm.restore(one.handled, placed)
+                lost += [key for key in _keys(one) if key in entries]
+            else:
+                revived.append((one, session))
+        held = {key for one, _ in revived for key in _keys(one)}
+        # The former process may have died before these were written to anybody.
+        waiting = set(await self._ledger.log.unsettled()).union(
+            key for key in lost if not entries[key].flags & _SETTLED
+        )
+        self.turns.open().unit.awaiting.extend(sorted(waiting - held))
+        parcels: dict[int, tuple[bytes, Parcel]] = {}
+        for one, session in revived:
+            if session.sm is not None:
+                session.sm.restore(one.handled, self._placed(one, session, entries, parcels))
             self.add(session)
-            count += 1
         await self.turns.settled()
         # Nobody tells a session that was available all the time to take what waits.
         for account in {session.jid.bare for session in self._sessions.values()}:
             self._hosts[account.domain].keeper.look(account)
-        return count
+        return len(revived)
 
     async def _entries(self, left: Sequence[Restored]) -> dict[int, Entry]:
         found: dict[int, Entry] = {}
@@ -203,10 +214,10 @@ class Resumptions:
             if host is None or _has(host, jid):
                 return None
             session = make(jid, SessionFacts(**data["facts"]))
+            session.become(data)
             session.manage(
                 StreamManagement(one.saved.number, data["id"], data["seconds"], durable=True)
             )
-            session.become(data)
         except (ValueError, KeyError, TypeError, InvalidJID, ParseError) as error:
             _log.error("a session could not be restored", owner=one.saved.owner, error=str(error))
             return None
@@ -229,7 +240,11 @@ class Resumptions:
                         yield place, Item(data, None)
                     continue
                 if key not in parcels:
-                    parcels[key] = keeper.parcel_of(entry)
+                    try:
+                        parcels[key] = keeper.parcel_of(entry)
+                    except ParseError as error:
+                        _log.error("an entry cannot be read", key=key, error=str(error))
+                        continue
                 wire, parcel = parcels[key]
                 parcel.holders += 1
                 yield place, Item(data or wire, parcel)
@@ -241,6 +256,7 @@ class Resumptions:
             if session.sm is not None and session.sm.durable:
                 session.detach(None)
                 session.sm.changed = True
+                session.sm.rewrite()
                 turn.gates[session] = None
 
 
@@ -253,3 +269,9 @@ def _has(host: LocalHost, jid: JID) -> bool:
 
 def _keys(one: Restored) -> list[int]:
     return [key for row in one.journal for key, _ in unpack(row.items) if key]
+
+
+def _certain(session: ClientSession, handled: int) -> int:
+    """A count without the stanza that is still being dealt with."""
+    under_way = session.work is not None and not session.work.done()
+    return (handled - under_way) % MODULUS

@@ -22,6 +22,7 @@ from jabberd.xmpp import sm
 # A key (0: none), and how many bytes of a stanza follow (0: it is the entry itself).
 _HEAD: Final = struct.Struct(">QI")
 _EVERYTHING: Final = 2**62
+_SHORT: Final = 64  # stanzas that are journaled once more without a thought
 _NEVER_SENT: Final = 2**48  # places from here on are of stanzas that no stream has carried
 
 
@@ -150,6 +151,10 @@ class StreamManagement:
 
     def rewrite(self) -> None:
         """What is in the journal is not what is in the queue: journal all of it anew."""
+        if self._places is not None:  # the places of a former process must stay
+            self._fresh = list(self.queue)[len(self._places) :]
+            self._next += len(self._fresh)
+            return
         self._rewrite = True
         self._next = self.base + len(self.queue)
         self._fresh = list(self.queue) if self.durable else []
@@ -161,8 +166,13 @@ class StreamManagement:
             unit.forget[self.number] = _EVERYTHING
             self._forgotten = self.base
         elif self.base > self._forgotten:
-            unit.forget[self.number] = self.base
             self._forgotten = self.base
+            if self._places is None and len(self.queue) <= _SHORT:
+                # Rows go as a whole: what is left of them is written once more.
+                unit.forget[self.number] = _EVERYTHING
+                self._fresh = list(self.queue)
+            else:
+                unit.forget[self.number] = self.base
         fresh = self._fresh
         if fresh:
             # Those that were acknowledged meanwhile need no journal.

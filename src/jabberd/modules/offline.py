@@ -33,6 +33,7 @@ XEPS: Final = (Xep(160, "1.0.1"), Xep(203, "2.0"))
 
 _BY: Final = "offline"
 _PAGE: Final = 100
+_BYTES: Final = 262_144  # handed over at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,10 @@ class Offline:
         else:
             await self._flush(owner, _Flush([session]))
 
+    def resumed(self, session: Session) -> None:
+        """What was too much for a client that was away can go on."""
+        self.catch(session.jid.bare, None)
+
     async def _flush(self, owner: JID, flush: _Flush) -> None:
         """Deliver until nothing waits that one of these sessions, which are on hold, could take."""
         self._flushes[owner] = flush
@@ -133,7 +138,7 @@ class Offline:
     async def _drain(self, session: Session, log: MessagesApi) -> None:
         owner = session.jid.bare
         store = self._host.stores.log
-        after = 0
+        after = size = 0
         await log.settled()
         while waiting := await store.waiting(owner.text, after=after, limit=_PAGE):
             here = self._host.sessions(owner)
@@ -146,6 +151,12 @@ class Offline:
                     continue
                 if not self._wants(session, entry):
                     continue
+                if size >= _BYTES:
+                    # The rest stays in the log until there is room for it on the way.
+                    size = 0
+                    if not await session.ready() or not _takes(session):
+                        return
+                size += len(entry.stanza)
                 try:
                     log.hand_over(session, entry)
                 except ParseError:
@@ -193,6 +204,7 @@ def load(host: Host, options: Options) -> Module:
         handlers=[
             OnMessage(Side.RECEIVED, Phase.FALLBACK, offline.keep),
             OnSession(SessionEvent.AVAILABLE, offline.deliver),
+            OnSession(SessionEvent.RESUMED, offline.resumed),
             OnWaiting(offline.catch),
         ],
     )

@@ -289,7 +289,9 @@ class Log(Protocol):
         """
 
     async def recently_sent(self, since: float, limit: int) -> Sequence[Entry]:
-        """The newest entries of all owners, oldest first, that are SENT and have a `unique`.
+        """The newest entries of all owners that have a `unique`, oldest first.
+
+        Those that are SENT, and notes to oneself.
 
         Args:
             since: only from this time on, seconds since the epoch.

@@ -149,7 +149,11 @@ class MemoryLog:
         """See `Log.recently_sent`."""
         self._check()
         rows = sorted(self._entries.values(), reverse=True)
-        sent = (row for row in rows if row.flags & Flag.SENT and row.unique and row.at >= since)
+        sent = (
+            row
+            for row in rows
+            if (row.flags & Flag.SENT or row.owner == row.peer) and row.unique and row.at >= since
+        )
         return list(islice(sent, limits.clamp(limit)))[::-1]
 
     async def owners(self, domain: str, *, after: str = "", limit: int = 100) -> Sequence[str]:

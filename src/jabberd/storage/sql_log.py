@@ -254,7 +254,7 @@ class SqlLog:
             "SELECT l.key, o.jid, p.jid, l.resource, l.at, l.flags, l.mark, l.doc, l.stanza"
             " FROM log AS l CROSS JOIN log_names AS o CROSS JOIN log_names AS p"
             " WHERE l.key >= ? AND l.at >= ? AND l.mark <> '' AND o.id = l.owner AND p.id = l.peer"
-            f" AND l.flags & {int(Flag.SENT)} <> 0"
+            f" AND (l.flags & {int(Flag.SENT)} <> 0 OR l.owner = l.peer)"
             " AND l.key > coalesce((SELECT upto FROM log_erased AS e WHERE e.owner = l.owner), 0)"
             " ORDER BY l.key DESC LIMIT ?",
             (limits.clamp(key_at(since)), since, limit),
