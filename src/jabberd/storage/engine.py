@@ -34,6 +34,10 @@ _WAL_RETRY = 0.02
 _PRIMARY = 0xFF
 _SCHEMES = {"sqlite", "postgresql", "postgres"}
 
+# Every question of ours has an index and a small answer. Where PostgreSQL expects a large one, it
+# starts helpers, compiles, or reads the whole table, each of which takes longer than the answer.
+_SMALL_ANSWERS = "-c jit=off -c max_parallel_workers_per_gather=0 -c enable_seqscan=off"
+
 # PostgreSQL's SQLSTATEs: what is worth another try, and what a full disk says.
 _PG_BUSY = frozenset({"55P03", "57014", "40001", "40P01"})
 _PG_FULL = frozenset({"53100"})
@@ -159,7 +163,7 @@ def _postgresql_arguments(url: URL, patience: float, durability: Durability) -> 
         "keepalives_count": 3,
         "tcp_user_timeout": 15_000,
         "options": f"-c lock_timeout={milliseconds} -c statement_timeout={4 * milliseconds}"
-        f" -c idle_in_transaction_session_timeout={8 * milliseconds}",
+        f" -c idle_in_transaction_session_timeout={8 * milliseconds} {_SMALL_ANSWERS}",
     }
     chosen = {name: value for name, value in arguments.items() if name not in url.query}
     if durability == "process":

@@ -8,8 +8,9 @@ and compiling them by SQLAlchemy for every commit costs as much as the commit.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -31,6 +32,8 @@ VALUES: Final = "VALUES …"
 
 _ADD_LOG: Final = f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}"
 
+# PostgreSQL looks through so many texts before it uses the index by words.
+_LOOK_THROUGH: Final = 4000
 _TYPES: Final = {int: "bigint", str: "text", bytes: "bytea"}
 
 # SQLite is given rows of so many values in one statement: each statement lets go of the
@@ -67,6 +70,14 @@ class Dialect(Protocol):
     @property
     def each(self) -> str:
         """A table `j` with the column `value`, made of one argument of `numbers`."""
+
+    @property
+    def account(self) -> str:
+        """What stands for the number of an account or a peer that is told as an argument.
+
+        A number that it does not see keeps PostgreSQL from thinking of the one account that has
+        most of all entries, for which it would walk along the keys of everybody.
+        """
 
     def numbers(self, numbers: Iterable[int]) -> object:
         """An argument for `each`."""
@@ -110,6 +121,7 @@ class SqliteDialect:
 
     own_index: Final = True
     each: Final = "json_each(?) AS j"
+    account: Final = "?"
 
     @staticmethod
     def numbers(numbers: Iterable[int]) -> object:
@@ -189,6 +201,7 @@ class PostgresqlDialect:
 
     own_index: Final = False
     each: Final = "unnest(?::bigint[]) AS j(value)"
+    account: Final = "(SELECT ?::bigint)"
 
     @staticmethod
     def numbers(numbers: Iterable[int]) -> object:
@@ -202,9 +215,18 @@ class PostgresqlDialect:
 
     @staticmethod
     def rows(connection: Connection, statement: str, arguments: Row = ()) -> list[Row]:
-        """See `Dialect.rows`."""
-        result = connection.exec_driver_sql(_percent(statement), tuple(arguments))
-        return list(result.all())
+        """See `Dialect.rows`.
+
+        It is planned anew each time. A plan for any account and any word, which PostgreSQL makes
+        after some times, walks through everything where those of this account and this word are
+        few, or the other way round.
+        """
+        driver: Any = connection.connection.driver_connection
+        with _said(connection, statement):
+            found: list[Row] = driver.execute(
+                _percent(statement), arguments, prepare=False
+            ).fetchall()
+        return found
 
     def run_values(
         self, connection: Connection, statement: str, values: list[Any], width: int
@@ -234,14 +256,27 @@ class PostgresqlDialect:
         self.run(connection, statement, (self.numbers(keys),))
 
     def find_docs(self, connection: Connection, which: Search) -> list[int]:
-        """See `Dialect.find_docs`."""
+        """See `Dialect.find_docs`.
+
+        PostgreSQL knows too little of how frequent words are to choose the way. What is frequent
+        is found among the texts at the end; of what is not, there are few enough to be sorted
+        (`key + 0` keeps it from another walk along the keys).
+        """
         asked = " & ".join([f"'{word}'" for word in which.words])
-        rows = self.rows(
-            connection,
-            "SELECT key FROM log_docs WHERE words @@ ?::tsquery AND key > ? AND key < ?"
-            f" ORDER BY key {'DESC' if which.backwards else 'ASC'} LIMIT ?",
-            (asked, which.after, which.before, which.limit),
+        way = "DESC" if which.backwards else "ASC"
+        at_end = (
+            "SELECT key FROM (SELECT key, words FROM log_docs WHERE key > ? AND key < ?"
+            f" ORDER BY key {way} LIMIT {_LOOK_THROUGH}) AS near WHERE words @@ ?::tsquery"
+            f" ORDER BY key {way} LIMIT ?"
         )
+        rows = self.rows(connection, at_end, (which.after, which.before, asked, which.limit))
+        if len(rows) < which.limit:
+            everywhere = (
+                "SELECT key FROM log_docs WHERE words @@ ?::tsquery AND key > ? AND key < ?"
+                f" ORDER BY key + 0 {way} LIMIT ?"
+            )
+            given = (asked, which.after, which.before, which.limit)
+            rows = self.rows(connection, everywhere, given)
         return [row[0] for row in rows]
 
     @staticmethod
@@ -249,15 +284,26 @@ class PostgresqlDialect:
         connection: Connection, statement: str, rows: Sequence[Row], types: Sequence[str] | None
     ) -> None:
         driver: Any = connection.connection.driver_connection
-        try:
-            with driver.cursor() as cursor, cursor.copy(statement) as copy:
-                if types is not None:
-                    copy.set_types(types)
-                for row in rows:
-                    copy.write_row(row)
-        except connection.dialect.loaded_dbapi.Error as error:
-            lost = bool(driver.broken)
-            raise DBAPIError(statement, None, error, True, connection_invalidated=lost) from error
+        with (
+            _said(connection, statement),
+            driver.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
+            if types is not None:
+                copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+
+
+@contextlib.contextmanager
+def _said(connection: Connection, statement: str) -> Iterator[None]:
+    """Errors of the driver as SQLAlchemy would raise them."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        yield
+    except connection.dialect.loaded_dbapi.Error as error:
+        lost = bool(driver.broken)
+        raise DBAPIError(statement, None, error, True, connection_invalidated=lost) from error
 
 
 def many(dialect: Dialect, connection: Connection, statement: str, rows: Sequence[Row]) -> None:

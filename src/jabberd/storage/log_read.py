@@ -58,7 +58,7 @@ class LogReader:
         rows = self._dialect.rows(
             connection,
             f"SELECT {ENTRY} FROM {self._awaiting()} JOIN log_names AS p ON p.id = l.peer"
-            f" WHERE l.owner = ? AND l.flags & {_AWAITING} <> 0 AND l.key > ?"
+            f" WHERE l.owner = {self._dialect.account} AND l.flags & {_AWAITING} <> 0 AND l.key > ?"
             " ORDER BY l.key LIMIT ?",
             (number, max(after, self._floor(number)), limit),
         )
@@ -72,7 +72,8 @@ class LogReader:
         rows = self._dialect.rows(
             connection,
             f"SELECT count(*) FROM {self._awaiting()}"
-            f" WHERE l.owner = ? AND l.flags & {_AWAITING} <> 0 AND l.key > ?",
+            f" WHERE l.owner = {self._dialect.account} AND l.flags & {_AWAITING} <> 0"
+            " AND l.key > ?",
             (number, self._floor(number)),
         )
         return int(rows[0][0])
@@ -158,14 +159,9 @@ class LogReader:
         recent = self._find.recent(which)
         if len(recent) > FIND_MOST:
             return recent[-FIND_MOST - 1]
-        by_peer = "log_by_peer" if self._dialect.own_index else "log"
-        rows = self._dialect.rows(
-            connection,
-            f"SELECT key FROM {by_peer} WHERE peer = ? AND owner = ?"
-            " ORDER BY key DESC LIMIT 1 OFFSET ?",
-            (which.peer, which.owner, FIND_MOST - len(recent)),
-        )
-        return int(rows[0][0]) if rows else 0
+        parts = self._find.of_range(replace(which, where="", arguments=()), bare=True)
+        oldest = self._find.nth(connection, parts[0], FIND_MOST - len(recent))
+        return oldest or 0
 
     def _number(self, connection: Connection, name: str) -> int | None:
         return self._shared.names.get(name) or number_of(self._dialect, connection, name)

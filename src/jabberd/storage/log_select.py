@@ -116,7 +116,15 @@ class Selection:
         """By the index, and what is too new to be in it; `bare` without entries, to count."""
         conditions, arguments = _conditions(which)
         if not self._dialect.own_index:
-            return [Part("log AS l", f"1 = 1{conditions}", arguments)]
+            account = self._dialect.account
+            where, numbers = f"l.owner = {account}", [which.owner]
+            if which.peer:
+                where, numbers = f"l.peer = {account} AND {where}", [which.peer, which.owner]
+            where += " AND l.key > ? AND l.key < ?"
+            if which.visible:
+                where += f" AND l.flags & {_VISIBLE} <> 0"
+            given = (*numbers, which.after, which.before, *which.arguments)
+            return [Part("log AS l", where + which.where, given)]
         table, where, numbers = "log_by_owner", "i.owner = ?", [which.owner]
         if which.peer:
             table, where = "log_by_peer", "i.peer = ? AND i.owner = ?"
@@ -151,6 +159,15 @@ class Selection:
             and visible >= which.visible
         ]
 
+    def nth(self, connection: Connection, part: Part, number: int) -> int | None:
+        """The key behind so many of the newest of these; None where there are not so many."""
+        statement = (
+            f"SELECT {part.order} FROM {part.source} WHERE {part.where}"
+            f" ORDER BY {part.order} DESC LIMIT 1 OFFSET ?"
+        )
+        rows = self._dialect.rows(connection, statement, (*part.arguments, number))
+        return int(rows[0][0]) if rows else None
+
     def select(
         self,
         connection: Connection,
@@ -161,10 +178,11 @@ class Selection:
         columns: str = ENTRY,
     ) -> list[Row]:
         """The first of these entries, or the last ones; oldest first."""
-        order = "DESC" if backwards else "ASC"
+        way = "DESC" if backwards else "ASC"
         each = [
             f"SELECT {columns} FROM {part.source} CROSS JOIN log_names AS p"
-            f" WHERE {part.where} AND p.id = l.peer ORDER BY {part.order} {order} LIMIT ?"
+            f" WHERE {part.where} AND p.id = l.peer"
+            f" ORDER BY {part.order} {way} LIMIT ?"
             for part in parts
         ]
         statement = each[0]

@@ -176,9 +176,13 @@ class LogWriter:
         upto = self._erased.get(owner, self._shared.erased.get(owner, 0))
         if not upto:
             return False
-        of_owner = "log_by_owner" if self._dialect.own_index else "log"
-        statement = f"SELECT key FROM {of_owner} WHERE owner = ? AND key <= ? ORDER BY key LIMIT ?"
-        keys = [row[0] for row in self._dialect.rows(connection, statement, (owner, upto, limit))]
+        source = "log_by_owner" if self._dialect.own_index else "log"
+        statement = (
+            f"SELECT key FROM {source} WHERE owner = {self._dialect.account} AND key <= ?"
+            " ORDER BY key LIMIT ?"
+        )
+        found = self._dialect.rows(connection, statement, (owner, upto, limit))
+        keys = [row[0] for row in found]
         if not keys:
             recent = self._shared.recent.get(owner, [])
             keys = [key for key, _, _ in read_recent(recent) if key <= upto]
