@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
 import re
 import shlex
@@ -16,6 +17,8 @@ import pytest
 
 import jabberd
 from jabberd.config import load
+from jabberd.modules import mam
+from tests.modules.host import World
 
 ROOT: Final = Path(__file__).parent.parent
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -146,6 +149,14 @@ def test_the_targets_of_make_exist() -> None:
     assert named <= targets
 
 
+async def _of_modules() -> set[tuple[str, ...]]:
+    host = World().host
+    try:
+        return {command.path for command in mam.load(host, mam.Options()).commands}
+    finally:
+        await host.close()
+
+
 def test_the_commands_of_the_documents_exist(tmp_path: Path) -> None:
     """Each is asked for its help, with every option that a document uses."""
     named = {
@@ -154,10 +165,14 @@ def test_the_commands_of_the_documents_exist(tmp_path: Path) -> None:
         for words in commands("jabberd", document.read_text(encoding="utf-8"))
     }
     assert len(named) > 8
+    # A running server knows the commands of its modules; here there is none.
+    brought = asyncio.run(_of_modules())
     helps: dict[tuple[str, ...], str] = {}
     for words in sorted(named):
         path = tuple(words[:2] if words[0] in {"user", "config"} else words[:1])
         path = tuple(word for word in path if re.fullmatch("[a-z]+", word))
+        if path in brought:
+            continue
         if path and path not in helps:
             done = python(tmp_path, "-m", "jabberd.cli", *path, "--help")
             assert done.returncode == 0, f"jabberd {' '.join(words)}: {done.stderr}"
