@@ -118,6 +118,8 @@ class SqlLog:
         self._writer = writer
         self._reader = LogReader(begun.dialect, begun.shared)
         self._write = writer.commit
+        self._at = 0.0
+        self._least = 0  # the smallest key of this time
         self._sweeper: asyncio.Task[None] | None = None
         self.sweep()
 
@@ -128,8 +130,14 @@ class SqlLog:
 
     def next_key(self, at: float) -> int:
         """See `Log.next_key`."""
+        if at != self._at:  # as many entries have the same time as a turn has
+            self._at = at
+            self._least = key_at(at)
         shared = self._shared
-        shared.last = key = max(shared.last + 1, key_at(at))
+        key = shared.last + 1
+        if key < self._least:
+            key = self._least
+        shared.last = key
         return key
 
     def commit(self, unit: Unit) -> asyncio.Future[None]:
