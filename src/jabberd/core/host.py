@@ -69,7 +69,7 @@ class LocalHost:
         self._known: dict[str, None] = {}
         self.keeper = Keeper(domain, ledger, now, self._refused, self._waiting)
         self.registry.ports[MessagesApi] = self.keeper
-        self._sender = Sender(self.registry, router.forward, self.keeper)
+        self._sender = Sender(self.registry, router.forward, self.keeper, sessions)
         house = House(self._exists, self._answered, self._respond, router.is_service)
         self._receiver = Receiver(domain, self.registry, sessions, self.keeper, house)
         # Handed through, not wrapped: every stanza passes here (`core.router.Route`).

@@ -164,11 +164,14 @@ class Keeper:
         Returns:
             The parcel for copies to the sender's other clients; `stamped` makes what they hold.
         """
-        peer = message.to or account
+        key = self.enter_sent(message, account)
         turn = self._turns.open()
-        flags = _VISIBLE | _SENT
-        key = self._enter(turn, message, account.text, peer, flags)
-        return Parcel(account.text, key, b"", turn, flags, self)
+        return Parcel(account.text, key, b"", turn, _VISIBLE | _SENT, self)
+
+    def enter_sent(self, message: Message, account: JID) -> int:
+        """As `send`, where there is nobody to send copies to; returns the key of the entry."""
+        peer = message.to or account
+        return self._enter(self._turns.open(), message, account.text, peer, _VISIBLE | _SENT)
 
     def _enter(self, turn: Turn, message: Message, owner: str, peer: JID, flags: int) -> int:
         now = turn.at

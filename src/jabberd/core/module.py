@@ -161,12 +161,17 @@ class OnIq:
 
 @dataclass(frozen=True, slots=True)
 class OnMessage:
-    """Sees messages in one phase; `wants` names child elements, one of which must be there."""
+    """Sees messages in one phase; `wants` names child elements, one of which must be there.
+
+    With `others` a handler of COPY is not asked where the account has no client beside the one
+    that sent the message or got it, as is mostly so.
+    """
 
     side: Side
     phase: Phase
     handle: Callable[[Message, Flow], Outcome | Awaitable[Outcome]]
     wants: Sequence[tuple[str, str]] = ()
+    others: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,8 @@ class Receiver:
         for session in reached:
             session.send(message, parcel)
         verdict = _delivered(reached)
-        copy = self._stations.message.copy
+        alone = len(self._sessions.of(account.text)) <= len(reached)
+        copy = self._stations.message.copies(message, alone=alone)
         if copy:
             flow = Flow(Side.RECEIVED, account, origin, reached, message, parcel)
             shown = show(copy, message, flow)

@@ -50,6 +50,7 @@ class Step:
         handle: what to call.
         wants: names of child elements (`qname`), one of which must be there; empty: any.
         types: the presence types it wants; empty: any.
+        others: whether it is only for accounts with several clients (`OnMessage.others`).
     """
 
     module: str
@@ -57,6 +58,7 @@ class Step:
     handle: Callable[[Any, Flow], Outcome | Awaitable[Outcome]]
     wants: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
+    others: bool = False
 
     @property
     def name(self) -> str:
@@ -92,6 +94,7 @@ class Stations:
     fallback: tuple[Step, ...] = ()
     entry: tuple[Step, ...] = ()
     _wanted: frozenset[str] | None = frozenset()  # by the steps of `entry`; None: everything
+    _alone: tuple[Step, ...] = ()  # of `copy`, those for accounts with a single client as well
 
     def add(self, phase: Phase, step: Step) -> None:
         """One more handler."""
@@ -101,6 +104,22 @@ class Stations:
             self._wanted = frozenset[str]().union(*(one.wants for one in self.entry))
         else:
             self._wanted = None
+        self._alone = tuple(one for one in self.copy if not one.others)
+
+    def copies(self, message: Message, *, alone: bool) -> tuple[Step, ...]:
+        """Those of `copy` that are asked about a message.
+
+        Args:
+            message: that was sent or delivered.
+            alone: whether the account has no other client.
+        """
+        if not alone:
+            return self.copy
+        steps = self._alone
+        for step in steps:
+            if not step.wants or not step.wants.isdisjoint(message.children):
+                return steps
+        return ()
 
     def concerns(self, stanza: Stanza) -> bool:
         """Whether one of `entry` may want to look at this stanza."""
@@ -194,9 +213,10 @@ class Registry:
         side = self.sent if handler.side is Side.SENT else self.received
         if isinstance(handler, OnMessage):
             wants = frozenset(qname(*want) for want in handler.wants)
-            side.message.add(
-                handler.phase, Step(name, handler.phase.value, handler.handle, wants=wants)
+            step = Step(
+                name, handler.phase.value, handler.handle, wants=wants, others=handler.others
             )
+            side.message.add(handler.phase, step)
         elif isinstance(handler, OnPresence):
             step = Step(name, handler.phase.value, handler.handle, types=handler.types)
             side.presence.add(handler.phase, step)

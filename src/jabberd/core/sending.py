@@ -13,7 +13,7 @@ from jabberd.core.eager import settle
 from jabberd.core.keeper import Keeper
 from jabberd.core.module import Flow, Outcome, Side
 from jabberd.core.registry import Registry, run, show
-from jabberd.core.session import Session
+from jabberd.core.session import Session, Sessions
 from jabberd.core.verdict import VERDICTS, Dropped, Verdict
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.payload import sid
@@ -34,10 +34,14 @@ class Sender:
         registry: the handlers of its modules.
         forward: brings a stanza to the domain of its address.
         keeper: the log of the host's accounts.
+        sessions: of this process.
     """
 
-    def __init__(self, registry: Registry, forward: Forward, keeper: Keeper) -> None:
+    def __init__(
+        self, registry: Registry, forward: Forward, keeper: Keeper, sessions: Sessions
+    ) -> None:
         self._stations = registry.sent
+        self._sessions = sessions
         self._keeper = keeper
         self._forward = forward
 
@@ -163,10 +167,13 @@ class Sender:
     def _keep(self, message: Message, session: Session, keeps: bool) -> Awaitable[None] | None:
         """Write it into the sender's log, and show it to who makes copies."""
         keeper, account = self._keeper, session.jid.bare
-        parcel = keeper.send(message, account) if keeps else None
-        copy = self._stations.message.copy
+        alone = len(self._sessions.of(account.text)) < 2
+        copy = self._stations.message.copies(message, alone=alone)
         if not copy:
+            if keeps:
+                keeper.enter_sent(message, account)
             return None
+        parcel = keeper.send(message, account) if keeps else None
         own: Message | Callable[[], Message] = message
         if parcel is not None:
             own = partial(keeper.stamped, message, account, parcel.key)

@@ -103,8 +103,8 @@ def load(host: Host, _options: Options) -> Module:
             IqSet(ns.CARBONS, "disable", carbons.off, At.OWN),
             IqSet(ns.CARBONS, "enable", carbons.refuse, At.USER),
             IqSet(ns.CARBONS, "disable", carbons.refuse, At.USER),
-            OnMessage(Side.SENT, Phase.COPY, carbons.sent),
-            OnMessage(Side.RECEIVED, Phase.COPY, carbons.received),
+            OnMessage(Side.SENT, Phase.COPY, carbons.sent, others=True),
+            OnMessage(Side.RECEIVED, Phase.COPY, carbons.received, others=True),
         ],
         provides={CarbonsApi: carbons},
     )
