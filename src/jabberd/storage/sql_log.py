@@ -19,6 +19,7 @@ from jabberd.storage import engine as engines
 from jabberd.storage import limits
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import (
+    LOOK,
     ArchivePage,
     ArchiveQuery,
     Entry,
@@ -37,6 +38,7 @@ from jabberd.storage.log_write import Commit, LogWriter
 from jabberd.storage.worker import Database
 
 _SWEPT: Final = 200
+_MOST_SENT: Final = 2**32
 _ERASED: Final = "SELECT owner, upto FROM log_erased"
 _SETTLED: Final = int(Flag.AWAITING | Flag.SENT | Flag.SEEN)
 
@@ -118,6 +120,8 @@ class SqlLog:
         self._writer = writer
         self._reader = LogReader(begun.dialect, begun.shared)
         self._write = writer.commit
+        self._at = 0.0
+        self._least = 0  # the smallest key of this time
         self._sweeper: asyncio.Task[None] | None = None
         self.sweep()
 
@@ -128,8 +132,14 @@ class SqlLog:
 
     def next_key(self, at: float) -> int:
         """See `Log.next_key`."""
+        if at != self._at:  # as many entries have the same time as a turn has
+            self._at = at
+            self._least = key_at(at)
         shared = self._shared
-        shared.last = key = max(shared.last + 1, key_at(at))
+        key = shared.last + 1
+        if key < self._least:
+            key = self._least
+        shared.last = key
         return key
 
     def commit(self, unit: Unit) -> asyncio.Future[None]:
@@ -252,12 +262,13 @@ class SqlLog:
         rows = self._dialect.rows(
             connection,
             "SELECT l.key, o.jid, p.jid, l.resource, l.at, l.flags, l.mark, l.doc, l.stanza"
-            " FROM log AS l CROSS JOIN log_names AS o CROSS JOIN log_names AS p"
-            " WHERE l.key >= ? AND l.at >= ? AND l.mark <> '' AND o.id = l.owner AND p.id = l.peer"
-            f" AND l.flags & {int(Flag.SENT)} <> 0"
+            " FROM (SELECT * FROM log WHERE key >= ? ORDER BY key DESC LIMIT ?) AS l"
+            " CROSS JOIN log_names AS o CROSS JOIN log_names AS p"
+            " WHERE l.at >= ? AND l.mark <> '' AND o.id = l.owner AND p.id = l.peer"
+            f" AND (l.flags & {int(Flag.SENT)} <> 0 OR l.owner = l.peer)"
             " AND l.key > coalesce((SELECT upto FROM log_erased AS e WHERE e.owner = l.owner), 0)"
             " ORDER BY l.key DESC LIMIT ?",
-            (limits.clamp(key_at(since)), since, limit),
+            (limits.clamp(key_at(since)), LOOK * min(limit, _MOST_SENT), since, limit),
         )
         return [Entry(*row) for row in reversed(rows)]
 
