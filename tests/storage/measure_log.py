@@ -236,8 +236,6 @@ async def measure(options: argparse.Namespace, url: str) -> None:
         began, used = time.perf_counter(), cpu(others)
         await fill(load, options.fill)
         took, used = time.perf_counter() - began, cpu(others) - used
-        if isinstance(stores, SqlStores) and others:
-            await stores.database.write(_analyze, None)  # as its autovacuum does after a minute
         print(f"filled with {options.fill}: {took:.0f} s, {used / options.fill * 1e6:.1f} µs each")
     many = Unit()
     for number in range(1, 2 * options.pairs + 1):
@@ -255,6 +253,8 @@ async def measure(options: argparse.Namespace, url: str) -> None:
     for docs in (False, True):
         load.docs = docs
         print(f"{'docs' if docs else '    '} {await trickle(load, 500, 5.0, others)}", flush=True)
+    if isinstance(stores, SqlStores) and others:
+        await stores.database.write(_analyze, None)  # as its autovacuum does after a minute
     if options.fill or options.ask:
         await questions(load, others)
     await stores.close()

@@ -309,6 +309,12 @@ async def test_recently_sent(stores: Stores) -> None:
     assert await log.recently_sent(AT - 200, 2) == [rows[4], rows[5]]
     assert await log.recently_sent(AT + 0.5, 10) == [rows[3], rows[4]]
     assert await log.recently_sent(AT, 0) == []
+    note = entry(log, peer=JULIET, at=AT + 3, unique="6")
+    await add(log, note, *[entry(log, ROMEO) for _ in range(9)])
+    assert await log.recently_sent(AT - 200, 1) == [note]
+    await add(log, entry(log, ROMEO))
+    assert await log.recently_sent(AT - 200, 1) == []
+    assert await log.recently_sent(AT - 200, 2) == [rows[5], note]
     await log.erase(JULIET)
     assert await log.recently_sent(AT - 200, 10) == [rows[3]]
 

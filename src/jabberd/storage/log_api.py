@@ -227,6 +227,9 @@ class ArchivePage:
 FIND_MOST: Final = 2_000
 """`Log.find` looks at so many of the newest entries with a peer."""
 
+LOOK: Final = 10
+"""`Log.recently_sent` looks at so many times the entries that it is to return."""
+
 COUNT_MOST: Final = 10_000
 """Counting stops here: a page must not cost what a whole archive costs."""
 
@@ -291,7 +294,7 @@ class Log(Protocol):
     async def recently_sent(self, since: float, limit: int) -> Sequence[Entry]:
         """The newest entries of all owners that have a `unique`, oldest first.
 
-        Those that are SENT, and notes to oneself.
+        Those that are SENT, and notes to oneself; among `LOOK` times as many of the newest.
 
         Args:
             since: only from this time on, seconds since the epoch.

@@ -13,6 +13,7 @@ from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import (
     COUNT_MOST,
     FIND_MOST,
+    LOOK,
     ArchivePage,
     ArchiveQuery,
     Entry,
@@ -148,13 +149,14 @@ class MemoryLog:
     async def recently_sent(self, since: float, limit: int) -> Sequence[Entry]:
         """See `Log.recently_sent`."""
         self._check()
-        rows = sorted(self._entries.values(), reverse=True)
+        limit = limits.clamp(limit)
+        rows = sorted(self._entries.values(), reverse=True)[: LOOK * limit]
         sent = (
             row
             for row in rows
             if (row.flags & Flag.SENT or row.owner == row.peer) and row.unique and row.at >= since
         )
-        return list(islice(sent, limits.clamp(limit)))[::-1]
+        return list(islice(sent, limit))[::-1]
 
     async def owners(self, domain: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
         """See `Log.owners`."""

@@ -19,6 +19,7 @@ from jabberd.storage import engine as engines
 from jabberd.storage import limits
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import (
+    LOOK,
     ArchivePage,
     ArchiveQuery,
     Entry,
@@ -37,6 +38,7 @@ from jabberd.storage.log_write import Commit, LogWriter
 from jabberd.storage.worker import Database
 
 _SWEPT: Final = 200
+_MOST_SENT: Final = 2**32
 _ERASED: Final = "SELECT owner, upto FROM log_erased"
 _SETTLED: Final = int(Flag.AWAITING | Flag.SENT | Flag.SEEN)
 
@@ -260,12 +262,13 @@ class SqlLog:
         rows = self._dialect.rows(
             connection,
             "SELECT l.key, o.jid, p.jid, l.resource, l.at, l.flags, l.mark, l.doc, l.stanza"
-            " FROM log AS l CROSS JOIN log_names AS o CROSS JOIN log_names AS p"
-            " WHERE l.key >= ? AND l.at >= ? AND l.mark <> '' AND o.id = l.owner AND p.id = l.peer"
+            " FROM (SELECT * FROM log WHERE key >= ? ORDER BY key DESC LIMIT ?) AS l"
+            " CROSS JOIN log_names AS o CROSS JOIN log_names AS p"
+            " WHERE l.at >= ? AND l.mark <> '' AND o.id = l.owner AND p.id = l.peer"
             f" AND (l.flags & {int(Flag.SENT)} <> 0 OR l.owner = l.peer)"
             " AND l.key > coalesce((SELECT upto FROM log_erased AS e WHERE e.owner = l.owner), 0)"
             " ORDER BY l.key DESC LIMIT ?",
-            (limits.clamp(key_at(since)), since, limit),
+            (limits.clamp(key_at(since)), LOOK * min(limit, _MOST_SENT), since, limit),
         )
         return [Entry(*row) for row in reversed(rows)]
 
