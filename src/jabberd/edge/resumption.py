@@ -256,7 +256,7 @@ class Resumptions:
             if session.sm is not None and session.sm.durable:
                 session.detach(None)
                 session.sm.changed = True
-                session.sm.rewrite()
+                session.sm.finish()
                 turn.gates[session] = None
 
 

@@ -159,6 +159,11 @@ class StreamManagement:
         self._next = self.base + len(self.queue)
         self._fresh = list(self.queue) if self.durable else []
 
+    def finish(self) -> None:
+        """The process is about to end in good order: leave a journal that is exact."""
+        if self._places is None:  # else nothing was sent or acknowledged since it was read
+            self.rewrite()
+
     def pack(self, unit: Unit) -> None:
         """Add what has to be journaled to a unit."""
         if self._rewrite:
