@@ -268,3 +268,53 @@ async def test_what_is_too_much_to_hold_back_is_left_to_the_log(
     assert custodian.notes == [("waits", key) for key in range(1, 1_003)]
     client.release()
     assert client.written == []
+
+
+async def test_what_is_held_back_and_cannot_be_written_is_not_delivered(
+    log: SlowLog, turns: Turns, custodian: Custodian
+) -> None:
+    client = Client()
+    client.hold()
+    turn = turns.open()
+    enter(turn, 1)
+    client.send(said("lost"), parcel(1, turn, custodian))
+    client.send(said("state"))
+    await passes()
+    await log.disk(StorageFull("the disk is full"))
+    client.release()
+    assert client.written == ["state"]
+    client.abandon()
+    assert custodian.notes == [("waits", 1)]
+
+
+async def test_a_commit_that_fails_leaves_what_is_true_to_the_next(
+    log: SlowLog, turns: Turns
+) -> None:
+    unit = turns.open().unit
+    unit.awaiting.append(1)
+    unit.delivered.append(2)
+    unit.ended.append(3)
+    await passes()
+    await log.disk(StorageFull("the disk is full"))
+    enter(turns.open(), 9)
+    await passes()
+    following = log.units[1]
+    assert (following.awaiting, following.delivered, following.ended) == ([1], [2], [3])
+
+
+async def test_a_mistake_of_one_session_stops_nobody(
+    log: SlowLog, turns: Turns, custodian: Custodian
+) -> None:
+    class Broken(Client):
+        def journal(self, unit: Unit) -> None:
+            raise ValueError("a mistake")
+
+    broken, client = Broken("broken"), Client()
+    turn = turns.open()
+    enter(turn, 1)
+    for one in (broken, client):
+        one.send(said("one"), parcel(1, turn, custodian))
+    await passes()
+    await log.disk()
+    assert client.written == ["one"]
+    await asyncio.wait_for(turns.settled(), 5)

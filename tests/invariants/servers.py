@@ -165,9 +165,8 @@ class Jabberd(Server):
         return found
 
     def fill(self) -> None:
-        """Let its database have no room to grow: its files must not (EFBIG)."""
-        data = self.folder / "data"
-        largest = max(path.stat().st_size for path in data.glob("jabberd.sqlite*"))
+        """Let its database have no room to grow: its write-ahead log must not (EFBIG)."""
+        largest = (self.folder / "data" / "jabberd.sqlite-wal").stat().st_size
         resource.prlimit(
             self._running.pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY)
         )

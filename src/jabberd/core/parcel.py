@@ -78,7 +78,7 @@ class Parcel:
     def drop(self) -> None:
         """A session ended before its client had it."""
         self.holders -= 1
-        if self.holders:
+        if self.holders or self.turn.failed is not None:  # what is in no log cannot go back
             return
         if not self.done:
             # What the account itself has sent is in its archive; nobody waits for it.
@@ -89,6 +89,6 @@ class Parcel:
 
     def wait(self) -> None:
         """A session holds it back: until it arrives, the log has it as waiting."""
-        if not self.done and not self.flags & (_AWAITING | _SENT):
+        if self.turn.failed is None and not self.done and not self.flags & (_AWAITING | _SENT):
             self.flags |= _AWAITING
             self._custodian.waits(self)

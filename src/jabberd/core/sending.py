@@ -6,6 +6,7 @@ has no address is for the sender's own account (RFC 6120 §10.3, RFC 6121 §8.2)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -13,6 +14,7 @@ from jabberd.core.eager import settle
 from jabberd.core.keeper import Keeper
 from jabberd.core.module import Flow, Outcome, Side
 from jabberd.core.registry import Registry, run, show
+from jabberd.core.resent import unique_of
 from jabberd.core.session import Session, Sessions
 from jabberd.core.verdict import VERDICTS, Dropped, Verdict
 from jabberd.xmpp.error import Condition, StanzaError
@@ -25,6 +27,11 @@ Forward = Callable[[Stanza, Session | None], Verdict | Awaitable[Verdict]]
 async def _after(work: Awaitable[None], verdict: Verdict) -> Verdict:
     await work
     return verdict
+
+
+def _name(message: Message, session: Session) -> tuple[str, str, str]:
+    to = message.to.bare.text if message.to is not None else ""
+    return session.jid.bare.text, to, unique_of(message)[0]
 
 
 class Sender:
@@ -42,6 +49,8 @@ class Sender:
     ) -> None:
         self._stations = registry.sent
         self._sessions = sessions
+        # Messages that take their time, by sender, recipient and identifier.
+        self._under_way: dict[tuple[str, str, str], asyncio.Future[None]] = {}
         self._keeper = keeper
         self._forward = forward
 
@@ -77,12 +86,17 @@ class Sender:
 
     def _again(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
         """A message that was sent before: was it written, too?"""
-        if self._keeper.busy:
-            return self._again_later(message, session)
+        first = self._under_way.get(_name(message, session))
+        if first is not None or self._keeper.busy:
+            return self._again_later(message, session, first)
         return Dropped("resent", "it is in the log already, and was sent again")
 
-    async def _again_later(self, message: Message, session: Session) -> Verdict:
-        # A commit that fails has the first one forgotten.
+    async def _again_later(
+        self, message: Message, session: Session, first: asyncio.Future[None] | None
+    ) -> Verdict:
+        # Where the first one fails, now or at its commit, it is forgotten.
+        if first is not None:
+            await first
         await self._keeper.settled()
         if self._keeper.again(message, session, session.mark):
             return Dropped("resent", "it is in the log already, and was sent again")
@@ -97,20 +111,31 @@ class Sender:
             raise
         if isinstance(verdict, VERDICTS):
             return verdict
-        return self._watched(verdict, message, session)
+        over = asyncio.get_running_loop().create_future()
+        self._under_way[_name(message, session)] = over
+        return self._watched(verdict, message, session, over)
 
     async def _when_uncrowded(self, message: Message, session: Session) -> Verdict:
         await self._keeper.settled()
         return await settle(self._message(message, session))
 
     async def _watched(
-        self, coming: Awaitable[Verdict], message: Message, session: Session
+        self,
+        coming: Awaitable[Verdict],
+        message: Message,
+        session: Session,
+        over: asyncio.Future[None],
     ) -> Verdict:
         try:
             return await coming
         except BaseException:
             self._keeper.forget_sent(message, session)
             raise
+        finally:
+            name = _name(message, session)
+            if self._under_way.get(name) is over:
+                del self._under_way[name]
+            over.set_result(None)
 
     def _out(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
         stations = self._stations.message

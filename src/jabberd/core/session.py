@@ -305,6 +305,8 @@ class SessionState:
         for stanza, parcel in held or ():
             if parcel is not None:
                 parcel.holders -= 1  # `send` takes it again
+                if parcel.turn.failed is not None:
+                    continue  # it is in no log, and its sender was told
             self.send(stanza, parcel)
 
     def keys(self) -> frozenset[int]:
