@@ -268,7 +268,6 @@ class Arrival:
             raise _Failed(sm.failed(error.condition, text=error.text)) from None
         if session.sm is None:
             raise _Failed(sm.failed(Condition.ITEM_NOT_FOUND))
-        session.sm.resume(asked.h)
         return session, sm.resumed(asked.previd, session.sm.handled)
 
     def _go_on(

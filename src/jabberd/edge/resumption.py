@@ -107,6 +107,7 @@ class Resumptions:
 
         Raises:
             ResumeFailed: there is none, or it is somebody else's.
+            StreamError: the client acknowledges more than was sent (§6).
         """
         session = self._sessions.get(wanted.previd)
         if session is None or session.jid.bare != account or session.sm is None:
@@ -124,9 +125,21 @@ class Resumptions:
             turn.unit.handled[sm.number] = sm.told = sm.handled
             turn.gates[session] = None
         await self.turns.settled()
+        self._check(wanted, session, sm)
+        restored = sm.restored
+        sm.resume(wanted.h)
+        if restored and sm.durable:
+            # Its stanzas have other places from now on. The journal has to know before the first
+            # of them is sent: another restart would take it for one that was not.
+            self.turns.open().gates[session] = None
+            await self.turns.settled()
+            self._check(wanted, session, sm)
+        return session
+
+    def _check(self, wanted: Resume, session: ClientSession, sm: StreamManagement) -> None:
+        """Somebody else may have taken the session meanwhile."""
         if self._sessions.get(wanted.previd) is not session or session.connected:
             raise ResumeFailed(StanzaError(Condition.ITEM_NOT_FOUND), sm.handled)
-        return session
 
     # Time
 

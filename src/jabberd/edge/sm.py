@@ -159,6 +159,11 @@ class StreamManagement:
         self._next = self.base + len(self.queue)
         self._fresh = list(self.queue) if self.durable else []
 
+    @property
+    def restored(self) -> bool:
+        """Whether it is what a former process left, and no client has come back to it yet."""
+        return self._places is not None
+
     def finish(self) -> None:
         """The process is about to end in good order: leave a journal that is exact."""
         if self._places is None:  # else nothing was sent or acknowledged since it was read
