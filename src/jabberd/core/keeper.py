@@ -58,6 +58,20 @@ class Ledger:
         self.resent = Resent()
 
 
+class _Counting:
+    """An account of which somebody is counting what waits.
+
+    Attributes:
+        readers: how many are counting.
+        changes: how often the number has become another meanwhile.
+    """
+
+    __slots__ = ("changes", "readers")
+
+    def __init__(self) -> None:
+        self.readers = self.changes = 0
+
+
 class Keeper:
     """The log, for one host. Implements `core.ports.MessagesApi` and `core.parcel.Custodian`.
 
@@ -87,8 +101,7 @@ class Keeper:
         self._refuse = refuse
         self._tell_waiting = waiting
         self._counts: OrderedDict[str, int] = OrderedDict()  # of what waits, by account
-        self._counting = 0  # how many counts are being read just now
-        self._changed: set[str] = set()  # accounts for which they come too late
+        self._counting: dict[str, _Counting] = {}  # by account, while it is being counted
         self._arrived: OrderedDict[int, None] = OrderedDict()  # the last entries that did
         self._last: Message | None = None
         self._unique = ""  # of `_last`
@@ -239,16 +252,17 @@ class Keeper:
         """See `MessagesApi.waiting`."""
         owner = account.text
         while (known := self._counts.get(owner)) is None:
-            self._counting += 1
+            counting = self._counting.setdefault(owner, _Counting())
+            counting.readers += 1
+            changes = counting.changes
             try:
                 await self._turns.settled()
                 counted = await self._log.count_waiting(owner)
             finally:
-                self._counting -= 1
-            changed = owner in self._changed
-            if not self._counting:
-                self._changed.clear()
-            if not changed:
+                counting.readers -= 1
+                if not counting.readers:
+                    del self._counting[owner]
+            if counting.changes == changes:
                 self._counts[owner] = counted
                 if len(self._counts) > _COUNTS:
                     self._counts.popitem(last=False)
@@ -357,15 +371,20 @@ class Keeper:
 
     def _recount(self, owner: str) -> None:
         self._counts.pop(owner, None)
-        if self._counting:
-            self._changed.add(owner)
+        self._count_again(owner)
 
     def _count(self, owner: str, change: int) -> None:
         known = self._counts.get(owner)
         if known is not None:
             self._counts[owner] = max(0, known + change)
-        elif self._counting:
-            self._changed.add(owner)
+        else:
+            self._count_again(owner)
+
+    def _count_again(self, owner: str) -> None:
+        """What is being counted for this account just now comes too late."""
+        counting = self._counting.get(owner)
+        if counting is not None:
+            counting.changes += 1
 
 
 class _Copies:
