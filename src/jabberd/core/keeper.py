@@ -350,10 +350,14 @@ class Keeper:
 
     def arrived(self, parcel: Parcel) -> None:
         """A message that waited has come to its owner."""
-        self._turns.open().unit.delivered.append(parcel.key)
-        self._remember((parcel.key,))
+        key = parcel.key
+        self._turns.open().unit.delivered.append(key)
         if parcel.flags & _AWAITING:
-            self._count(parcel.account, -1)
+            if key in self._arrived:  # by the archive as well: it is counted no more
+                self._recount(parcel.account)
+            else:
+                self._count(parcel.account, -1)
+        self._remember((key,))
 
     def waits(self, parcel: Parcel) -> None:
         """A session holds a message back."""
