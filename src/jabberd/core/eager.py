@@ -52,3 +52,9 @@ async def settle(result: T | Awaitable[T]) -> T:
     if isinstance(result, Awaitable):
         return await result
     return result
+
+
+async def after(work: Awaitable[object], result: T) -> T:
+    """Wait for something else, then return the result."""
+    await work
+    return result

@@ -158,7 +158,7 @@ class LocalHost:
         if origin is not None:
             self.keeper.forget_sent(message, origin)
         if message.to is not None:
-            self.keeper.refused(message.to.bare)
+            self.keeper.recount(message.to.bare)
         self._router.failed_later(message, origin, error)
 
     def _waiting(self, account: JID, message: Message | None) -> None:
@@ -231,10 +231,10 @@ class LocalHost:
     async def emit_account(self, event: AccountEvent, account: JID) -> None:
         """Tell the handlers of this moment in an account's life."""
         self._known.pop(account.text, None)
-        self.keeper.erased(account)
+        self.keeper.recount(account)
         await _tell(self.registry.on_account(event), account, event.value)
         await self.keeper.settled()  # what is on its way into the log is erased with it
-        self.keeper.erased(account)
+        self.keeper.recount(account)
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the stream that caused it. Failures are logged, not lost."""

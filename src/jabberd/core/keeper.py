@@ -40,6 +40,8 @@ _PREFIXES: Final = 10_000
 _ARRIVED: Final = 20_000
 _ID_END: Final = b"'/>"
 _SEARCHABLE: Final = 16_384  # characters of one message that can be searched
+_PAST: Final = Turn()  # of every entry that was read from the log: nobody waits for it
+_PAST.pending = False
 
 
 class Ledger:
@@ -304,9 +306,7 @@ class Keeper:
         return message
 
     def _parcel(self, entry: Entry, data: bytes) -> Parcel:
-        turn = Turn()
-        turn.pending = False
-        parcel = Parcel(entry.owner, entry.key, data, turn, entry.flags, self)
+        parcel = Parcel(entry.owner, entry.key, data, _PAST, entry.flags, self)
         parcel.done = bool(entry.flags & Flag.SEEN)
         return parcel
 
@@ -319,10 +319,8 @@ class Keeper:
 
     def copy_parcel(self, entry: Entry) -> Parcel:
         """See `MessagesApi.copy_parcel`."""
-        turn = Turn()
-        turn.pending = False
         # Without the stanza: what is journaled by the key of its entry is the entry.
-        return Parcel(entry.owner, entry.key, b"", turn, entry.flags, _Copies(self))
+        return Parcel(entry.owner, entry.key, b"", _PAST, entry.flags, _Copies(self))
 
     def has_arrived(self, key: int) -> bool:
         """See `MessagesApi.has_arrived`."""
@@ -338,12 +336,8 @@ class Keeper:
         """Messages may wait for an account that has sessions; they belong before newer ones."""
         self._tell_waiting(account, None)
 
-    def refused(self, account: JID) -> None:
-        """Messages for an account could not be written: what waits has to be counted anew."""
-        self._recount(account.text)
-
-    def erased(self, account: JID) -> None:
-        """The account is gone, and its log with it."""
+    def recount(self, account: JID) -> None:
+        """The log is not what was decided: it was erased, or a commit failed."""
         self._recount(account.text)
 
     # Custodian

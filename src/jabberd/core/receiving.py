@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from jabberd.core import delivery
 from jabberd.core.delivery import Action, Target
-from jabberd.core.eager import settle
+from jabberd.core.eager import after, settle
 from jabberd.core.keeper import Keeper
 from jabberd.core.module import At, Flow, Outcome, Side
 from jabberd.core.parcel import Parcel
@@ -40,7 +40,8 @@ class House:
 
     Attributes:
         exists: whether there is such an account; asked only where no session proves it.
-        answered: takes IQ results and errors for the host itself; False where none was awaited.
+        answered: takes IQ results and errors for the host itself, or for it on behalf of an
+            account; False where none was awaited.
         respond: sends an answer back the way its request came.
         trusted: whether a domain is one of this server's own services.
     """
@@ -58,12 +59,8 @@ class Receiver:
         domain: of the host.
         registry: its modules' handlers.
         sessions: of this process.
-        exists: whether there is such an account; asked only where no session proves it.
-        answered: takes IQ results and errors for the host itself, or for it on behalf of an
-            account; False where none was awaited.
-        respond: sends an answer back the way its request came.
-        trusted: whether a domain is one of this server's own services.
         keeper: the log of the host's accounts.
+        house: what it asks of its host.
     """
 
     def __init__(
@@ -181,7 +178,7 @@ class Receiver:
             flow = Flow(Side.RECEIVED, account, origin, reached, message, parcel)
             shown = show(copy, message, flow)
             if shown is not None:
-                return _after(shown, verdict)
+                return after(shown, verdict)
         return verdict
 
     async def _when_uncrowded(self, message: Message) -> Verdict:
@@ -338,11 +335,6 @@ def _unavailable(why: str) -> StanzaError:
     error = StanzaError(Condition.SERVICE_UNAVAILABLE)
     error.by = f"{_BY} ({why})"
     return error
-
-
-async def _after(work: Awaitable[None], verdict: Verdict) -> Verdict:
-    await work
-    return verdict
 
 
 def _delivered(to: tuple[Session, ...]) -> Delivered:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from jabberd.core.eager import settle
+from jabberd.core.eager import after, settle
 from jabberd.core.keeper import Keeper
 from jabberd.core.module import Flow, Outcome, Side
 from jabberd.core.registry import Registry, run, show
@@ -22,11 +22,6 @@ from jabberd.xmpp.payload import sid
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
 Forward = Callable[[Stanza, Session | None], Verdict | Awaitable[Verdict]]
-
-
-async def _after(work: Awaitable[None], verdict: Verdict) -> Verdict:
-    await work
-    return verdict
 
 
 def _name(message: Message, session: Session) -> tuple[str, str, str]:
@@ -176,7 +171,7 @@ class Sender:
         if not isinstance(verdict, VERDICTS):
             return self._forwarded(verdict, message, session, keeps)
         kept = self._keep(message, session, keeps)
-        return verdict if kept is None else _after(kept, verdict)
+        return verdict if kept is None else after(kept, verdict)
 
     async def _forwarded(
         self, coming: Awaitable[Verdict], message: Message, session: Session, keeps: bool
