@@ -52,7 +52,7 @@ async def fill(stores: Stores, count: int) -> None:
         unit = Unit()
         for at, name, body, stanza in chunk:
             first, second = log.next_key(at), log.next_key(at)
-            unit.docs.append(Doc(first, (_SENDER, _RECIPIENT), body))
+            unit.docs.append(Doc(first, body))
             unit.entries += (
                 Entry(first, _SENDER, _RECIPIENT, "", at, sent, name, first, stanza),
                 Entry(second, _RECIPIENT, _SENDER, "load", at, received, name, first, stanza),

@@ -194,7 +194,7 @@ def put(
     )
     unit = Unit(
         entries=[Entry(key, owner, peer, resource, now, flags, "", key, stanza.encode())],
-        docs=[Doc(key, (owner,), body)],
+        docs=[Doc(key, body)],
     )
     log.commit(unit)
     return world.ledger.ids.id_of(key)

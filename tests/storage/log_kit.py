@@ -25,7 +25,7 @@ def message(log: Log, text: str, one: str = JULIET, other: str = ROMEO, at: floa
     """Both copies of a message, and its text."""
     sent = entry(log, one, other, at, flags=VISIBLE | SENT)
     seen = entry(log, other, one, at, doc=sent.key)
-    return Unit([sent._replace(doc=sent.key), seen], [Doc(sent.key, (one, other), text)])
+    return Unit([sent._replace(doc=sent.key), seen], [Doc(sent.key, text)])
 
 
 async def add(log: Log, *entries: Entry) -> None:

@@ -31,7 +31,7 @@ async def write(path: Path) -> None:
         flags = int(Flag.VISIBLE | Flag.AWAITING)
         stanza = b"<message>%d</message>" % number
         entry = Entry(key, JULIET, JULIET, "", at, flags, f"id{number}", key, stanza)
-        unit = Unit(entries=[entry], docs=[Doc(key, (JULIET,), f"words {number}")])
+        unit = Unit(entries=[entry], docs=[Doc(key, f"words {number}")])
         unit.sessions[number] = Saved(number, JULIET, b"data\x00")
         unit.handled[number] = 2**32 - number
         unit.journal.append(Journaled(number, 7, 3, b"items\x00"))

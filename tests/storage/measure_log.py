@@ -68,7 +68,7 @@ class Load:
             Entry(seen, other, one, "phone.1234567", at, SEEN, name, doc, stanza),
         )
         if doc:
-            unit.docs.append(Doc(doc, (one, other), text))
+            unit.docs.append(Doc(doc, text))
 
     def unit(self, rows: int) -> Unit:
         """What one turn decides."""

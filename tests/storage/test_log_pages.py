@@ -102,7 +102,7 @@ async def write(log: Log, owner: str, script: Sequence[tuple[Any, ...]]) -> dict
             if copied:
                 unit.entries.append(entry(log, peer, owner, time, key=copy, doc=doc))
             if words:
-                unit.docs.append(Doc(doc, (owner,), " ".join(words)))
+                unit.docs.append(Doc(doc, " ".join(words)))
             model[mine] = (row, " ".join(words))
         await commit(log, unit)
     return model
@@ -237,7 +237,7 @@ async def test_a_unit_that_was_overtaken_is_found(stores: Stores, small_steps: N
     await add(log, *[entry(log) for _ in range(10)])
     await add(log, *[entry(log) for _ in range(10)])
     late = [row._replace(doc=late[0].key) for row in late]
-    await commit(log, Unit(late, [Doc(late[0].key, (JULIET,), "late")]))
+    await commit(log, Unit(late, [Doc(late[0].key, "late")]))
     assert (await keys(log))[:2] == [row.key for row in late]
     assert (await keys(log, peer=ROMEO))[:2] == [row.key for row in late]
     assert await keys(log, text="late") == [row.key for row in late]
@@ -260,7 +260,7 @@ async def test_searches_when_the_copies_of_messages_enclose_others(
                     entry(log, owner, key=key, doc=doc),
                     entry(log, ROMEO, owner, AT + distance, key=doc, doc=doc),
                 ]
-                unit.docs.append(Doc(doc, (owner, ROMEO), "word"))
+                unit.docs.append(Doc(doc, "word"))
             await commit(log, unit)
         expected = await keys(log, owner)
         assert len(expected) == 8

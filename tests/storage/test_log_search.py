@@ -181,7 +181,7 @@ async def test_entries_without_a_text_and_texts_without_an_entry(stores: Stores)
     none = entry(log)
     missing = entry(log, doc=none.key)
     key = log.next_key(AT)
-    await commit(log, Unit([none, missing], [Doc(key, (JULIET,), "nowhere")]))
+    await commit(log, Unit([none, missing], [Doc(key, "nowhere")]))
     assert await keys(log, text="nowhere") == []
     await add(log, entry(log, doc=key))
     assert await keys(log, text="nowhere") == []
@@ -207,7 +207,7 @@ async def test_pages_of_a_search(stores: Stores) -> None:
         row = entry(log, at=AT + number, flags=VISIBLE)
         row = row._replace(doc=row.key)
         unit.entries.append(row)
-        unit.docs.append(Doc(row.key, (JULIET,), f"all {'even' if number % 2 else ''} n{number}"))
+        unit.docs.append(Doc(row.key, f"all {'even' if number % 2 else ''} n{number}"))
         expected.append(row.key)
     await commit(log, unit)
     assert await keys(log, text="all", limit=2000) == expected

@@ -196,7 +196,7 @@ class Keeper:
         wire = message.to_bytes()
         rules = self.rules
         if flags & _VISIBLE and rules is not None and rules.searchable:
-            doc = self._index(turn, message, owner, key)
+            doc = self._index(turn, message, key)
         else:
             doc = 0
         if message is not self._last:  # both sides of a message are entered one after the other
@@ -211,20 +211,20 @@ class Keeper:
         return key
 
     @staticmethod
-    def _index(turn: Turn, message: Message, owner: str, key: int) -> int:
-        """Have the text of a message indexed, once for both sides of it; returns its key."""
-        docs = turn.unit.docs
+    def _index(turn: Turn, message: Message, key: int) -> int:
+        """Have the text of a message indexed, once for both sides of it.
+
+        Returns:
+            The key of the text; 0 where there is none.
+        """
         wire = message.to_bytes()
-        if turn.wire is wire and docs:
-            first = docs[-1]
-            docs[-1] = Doc(first.key, (*first.owners, owner), first.text)
-            return first.key
-        turn.wire = wire
-        text = _text(message)
-        if not text:
-            return 0
-        docs.append(Doc(key, (owner,), text))
-        return key
+        if turn.wire is not wire:
+            turn.wire = wire
+            text = _text(message)
+            turn.doc = key if text else 0
+            if text:
+                turn.unit.docs.append(Doc(key, text))
+        return turn.doc
 
     def stamped(self, message: Message, account: JID, key: int) -> Message:
         """The message with its identifier in an account's archive (XEP-0359 §3.3)."""

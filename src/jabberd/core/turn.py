@@ -34,10 +34,11 @@ class Turn:
         after: called where it is committed, after the gates.
         bytes: of the stanzas in the unit.
         wire: the stanza of the newest entry: the other side's copy is the same object.
+        doc: the key of its text in the full-text index; 0 where it has none.
     """
 
-    __slots__ = ("after", "at", "bytes", "failed", "gates", "pending", "refused", "unit", "waiters",
-                 "wire")  # fmt: skip
+    __slots__ = ("after", "at", "bytes", "doc", "failed", "gates", "pending", "refused", "unit",
+                 "waiters", "wire")  # fmt: skip
 
     def __init__(self) -> None:
         self.unit = Unit()
@@ -50,3 +51,4 @@ class Turn:
         self.waiters: list[asyncio.Future[None]] = []
         self.bytes = 0
         self.wire = b""
+        self.doc = 0

@@ -75,12 +75,10 @@ class Doc(NamedTuple):
 
     Attributes:
         key: of one of the entries.
-        owners: whose archives it is in.
         text: what can be searched.
     """
 
     key: int
-    owners: tuple[str, ...]
     text: str
 
 
