@@ -253,22 +253,24 @@ class Keeper:
     async def waiting(self, account: JID) -> int:
         """See `MessagesApi.waiting`."""
         owner = account.text
-        while (known := self._counts.get(owner)) is None:
-            counting = self._counting.setdefault(owner, _Counting())
-            counting.readers += 1
-            changes = counting.changes
-            try:
-                await self._turns.settled()
-                counted = await self._log.count_waiting(owner)
-            finally:
-                counting.readers -= 1
-                if not counting.readers:
-                    del self._counting[owner]
-            if counting.changes == changes:
-                self._counts[owner] = counted
-                if len(self._counts) > _COUNTS:
-                    self._counts.popitem(last=False)
-        return known
+        known = self._counts.get(owner)
+        if known is not None:
+            return known
+        counting = self._counting.setdefault(owner, _Counting())
+        counting.readers += 1
+        changes = counting.changes
+        try:
+            await self._turns.settled()
+            counted = await self._log.count_waiting(owner)
+        finally:
+            counting.readers -= 1
+            if not counting.readers:
+                del self._counting[owner]
+        if counting.changes == changes:  # else it is right for now, and nothing to build on
+            self._counts[owner] = counted
+            if len(self._counts) > _COUNTS:
+                self._counts.popitem(last=False)
+        return counted
 
     def store(self, message: Message, account: JID, origin: Session | None, flags: int) -> None:
         """See `MessagesApi.store`."""

@@ -142,7 +142,7 @@ class Archive:
         """
         messages, log = self._host.require(MessagesApi), self._host.stores.log
         after = 0
-        while has and await messages.waiting(owner):
+        while has:
             waiting = await log.waiting(owner.text, after=after, limit=_TOGETHER)
             known = [one.key for one in waiting if one.flags & _VISIBLE and one.key <= has]
             messages.collected(owner, known)
