@@ -37,7 +37,7 @@ def run(config: _Config = None, data: _Data = None) -> None:
     if again:
         # The same process, so that whoever watches over it need not know.
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", "jabberd.cli", *sys.argv[1:]])  # noqa: S606 -- no shell
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 -- no shell
 
 
 def demo() -> None:
