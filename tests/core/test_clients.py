@@ -467,6 +467,25 @@ async def test_nobody_without_a_token_is_remembered_where_that_is_wanted(house: 
 
 
 @pytest.mark.asyncio
+async def test_an_erased_account_is_visited_no_more(house: House) -> None:
+    await house.login(PHONE)
+    house.clock.pass_(DAY)
+    before = await house.stores.keyvalue.get(ALICE.text, "clients", PHONE)
+    house.clients.left(house.connect("x", PHONE))
+    await house.clients.deleting(ALICE)
+    await house.clients.settled()
+    assert await house.stores.keyvalue.get(ALICE.text, "clients", PHONE) == before
+
+
+@pytest.mark.asyncio
+async def test_who_is_not_remembered_takes_nobody_s_room(house: House) -> None:
+    house.clients.rules = ClientRules(keep_seconds=0, most=1)
+    await house.login(PHONE, ask=EXPR)
+    await house.login(TABLET)
+    assert await house.stores.keyvalue.keys(ALICE.text, "clients") == [PHONE]
+
+
+@pytest.mark.asyncio
 async def test_when_there_are_too_many_the_least_useful_go(house: House) -> None:
     house.clients.rules = ClientRules(most=4)
     ids = [f"00000000-0000-4000-8000-{number:012}" for number in range(6)]

@@ -109,6 +109,12 @@ class ClientStore:
             if record is not None and at is not None and at > record.last:
                 await self.write(place, replace(record, last=at))
 
+    async def deleting(self, owner: str) -> None:
+        """Write no visits of an account that is about to be erased."""
+        async with self.locks.of(owner):  # behind the one that is being written
+            for place in [place for place in self._behind if place.owner == owner]:
+                del self._behind[place]
+
     async def settled(self) -> None:
         """Wait until everything is written, or cannot be."""
         if self._writer is not None:

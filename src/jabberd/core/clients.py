@@ -175,9 +175,7 @@ class ClientService:
             grant = None
             if mechanism:
                 grant, record = self._give(record, place, mechanism, mark_of(keys))
-            if before is None:
-                await self._make_room(place.owner, keys)
-            await self._keep(place, before, record)
+            await self._keep(place, before, record, keys)
         return grant
 
     def _seen(
@@ -217,11 +215,15 @@ class ClientService:
         slots = replace(record.slots, new=issued)
         return Grant(token, issued.expires), replace(record, slots=slots)
 
-    async def _keep(self, place: Place, before: Record | None, record: Record) -> None:
+    async def _keep(
+        self, place: Place, before: Record | None, record: Record, keys: Sequence[ScramKeys]
+    ) -> None:
         if before is not None and replace(before, last=record.last) == record:
             self._store.visited(place, record.last)  # nothing that anybody has to wait for
             return
         if self.rules.keep_seconds or record.slots:
+            if before is None:
+                await self._make_room(place.owner, keys)
             await self._store.write(place, record)
         elif before is not None:
             await self._store.write(place, None)
@@ -359,6 +361,10 @@ class ClientService:
         client = session.get(CLIENT_ID)
         if client and not session.facts.temporary:
             self._store.visited(Place(session.jid.bare.text, client), self._now())
+
+    async def deleting(self, account: JID) -> None:
+        """An account is about to be erased: write nothing that nobody has asked for."""
+        await self._store.deleting(account.text)
 
     async def settled(self) -> None:
         """Wait until everything is written."""

@@ -98,6 +98,9 @@ class ClientsApi(Protocol):
     def left(self, session: Session) -> None:
         """A session has ended: its client was here until now."""
 
+    async def deleting(self, account: JID) -> None:
+        """An account is about to be erased: write nothing that nobody has asked for."""
+
 
 class RosterApi(Protocol):
     """Contacts of local accounts."""

@@ -8,12 +8,24 @@ from typing import Final
 
 from jabberd.core.accounts import NoSuchClient
 from jabberd.core.clients import REVOKED
-from jabberd.core.module import At, Host, IqGet, IqSet, Module, OnSession, SessionEvent, Xep
+from jabberd.core.module import (
+    AccountEvent,
+    At,
+    Host,
+    IqGet,
+    IqSet,
+    Module,
+    OnAccount,
+    OnSession,
+    SessionEvent,
+    Xep,
+)
 from jabberd.core.ports import ClientsApi
 from jabberd.core.session import Session
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError
+from jabberd.xmpp.jid import JID
 from jabberd.xmpp.payload import clients as payload
 from jabberd.xmpp.payload.clients import Entry
 from jabberd.xmpp.stanza import Iq
@@ -80,6 +92,10 @@ class Clients:
         """Its client was here until now."""
         self._clients.left(session)
 
+    async def deleting(self, account: JID) -> None:
+        """The account is about to be erased."""
+        await self._clients.deleting(account)
+
 
 def _owner(session: Session | None) -> Session:
     if session is None:
@@ -109,5 +125,6 @@ def load(host: Host, _options: Options) -> Module:
             IqGet(ns.CAM, "list", clients.list, At.OWN),
             IqSet(ns.CAM, "revoke", clients.revoke, At.OWN),
             OnSession(SessionEvent.CLOSED, clients.closed),
+            OnAccount(AccountEvent.DELETING, clients.deleting),
         ],
     )
