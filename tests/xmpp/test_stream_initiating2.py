@@ -71,6 +71,8 @@ def both(
         (UNBOUND, {"fast": Token("t0k3n-none", NONE)}, NONE),
         # No channel binding, so no use for that token.
         (UNBOUND, {"fast": Token("t0k3n-new", EXPR)}, "SCRAM-SHA-512"),
+        # A mechanism of tokens that is not known here.
+        (TLS, {"fast": Token("t0k3n-new", "HT-SHA-512-EXPR")}, "SCRAM-SHA-512-PLUS"),
         (Channel(secure=True, identities=(JULIET,)), {"certificate": True}, "EXTERNAL"),
         (PLAIN_TEXT, {"tls": Tls.REQUIRED}, "SCRAM-SHA-512-PLUS"),
         (PLAIN_TEXT, {"tls": Tls.OFF}, "SCRAM-SHA-512"),

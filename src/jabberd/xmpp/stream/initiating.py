@@ -100,11 +100,7 @@ class InitiatingStream(Stream):
     def derived(self, key: bytes) -> list[Event]:
         """Answer `DeriveKey`."""
         self._answer()
-        try:
-            self._write(elements.response(self._exchange().derived(key).data))
-        except SaslError as error:
-            return self._gave_up(error)
-        return self._negotiate()
+        return [*self._step(lambda: self._exchange().derived(key)), *self._negotiate()]
 
     # Frames
 
@@ -184,17 +180,20 @@ class InitiatingStream(Stream):
         return []
 
     def _challenge(self, nonza: Nonza) -> list[Event]:
+        return self._step(lambda: self._exchange().challenge(elements.read_data(nonza) or b""))
+
+    def _step(self, advance: Callable[[], Response | DeriveKey]) -> list[Event]:
         try:
-            step = self._exchange().challenge(elements.read_data(nonza) or b"")
+            step = advance()
         except SaslError as error:
             return self._gave_up(error)
         if isinstance(step, Response):
-            self._write(elements.response(step.data))
+            self._write_response(step.data)
             return []
-        return self._ask_key(step)
-
-    def _ask_key(self, step: DeriveKey) -> list[Event]:
         return self._ask(events.DeriveKey(step.password, step.hash, step.salt, step.iterations))
+
+    def _write_response(self, data: bytes) -> None:
+        self._write(elements.response(data))
 
     def _success(self, nonza: Nonza) -> list[Event]:
         mechanism = self._exchange()
@@ -258,6 +257,9 @@ class InitiatingStream(Stream):
             raise StreamError(StreamCondition.INVALID_XML, str(error)) from None
         if jid.is_bare:
             raise StreamError(StreamCondition.INVALID_XML, "the address has no resource")
+        return self._ready_as(jid)
+
+    def _ready_as(self, jid: JID) -> list[Event]:
         self._state = State.READY
         self._ready = True
         return [events.SessionBound(jid)]

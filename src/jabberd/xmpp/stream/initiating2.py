@@ -6,29 +6,26 @@ With what may come with it: a resource (XEP-0386), a resumed session (XEP-0198 ย
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Final
+from typing import ClassVar
 
-from jabberd.xmpp import ns, prep
+from jabberd.xmpp import lexical, ns, prep
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import SaslCondition, SaslError, StreamCondition, StreamError
 from jabberd.xmpp.frames import Limits, Nonza
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.sasl import ht, scram
 from jabberd.xmpp.sasl.ht import HtClient
-from jabberd.xmpp.sasl.mechanism import ClientMechanism, Response, Token, aborted
+from jabberd.xmpp.sasl.mechanism import ClientMechanism, Token, aborted
 from jabberd.xmpp.sasl.offer import Channel
 from jabberd.xmpp.stanza import qname
 from jabberd.xmpp.stream import authenticate, elements, elements2, events
 from jabberd.xmpp.stream.authenticate import Authenticate
 from jabberd.xmpp.stream.events import Event
 from jabberd.xmpp.stream.initiating import InitiatingStream, Rules, State
-from jabberd.xmpp.stream.login import Login, choose
+from jabberd.xmpp.stream.login import Login, choose, read_offer, texts
 from jabberd.xmpp.stream.opening import UPGRADE
-
-_COUNT: Final = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Sasl2InitiatingStream(InitiatingStream):
@@ -69,31 +66,25 @@ class Sasl2InitiatingStream(InitiatingStream):
 
     def derived(self, key: bytes) -> list[Event]:
         """Answer `DeriveKey`."""
-        if self._state not in {State.SASL2, State.TASK}:
+        if self._state is not State.TASK:
             return super().derived(key)
         self._answer()
-        if self._state is State.TASK:
-            self._write(elements2.salted(key))
-            self._state = State.SASL2
-            return self._negotiate()
-        try:
-            self._write(elements2.response(self._exchange().derived(key).data))
-        except SaslError as error:
-            return self._gave_up(error)
+        self._write(elements2.salted(key))
+        self._state = State.SASL2
         return self._negotiate()
 
     # The beginning
 
     def _begin(self) -> None:
         super()._begin()
-        binding = self._binding()
+        by_token = self._by_token()
         if (
             self._account is None
             and self._channel.secure
             and self._request.config_version is not None
-            and binding is not None
+            and by_token is not None
         ):
-            self._send(self._with_token(binding))
+            self._send(by_token)
             self._state = State.HEADER
 
     def _log_in(self, features: Element) -> list[Event]:
@@ -110,28 +101,27 @@ class Sasl2InitiatingStream(InitiatingStream):
         return []
 
     def _choose(self, features: Element) -> ClientMechanism:
-        offer = _read_offer(features)
+        offer = read_offer(features, ns.SASL2, "authentication")
         inline = _find(features, (ns.SASL2, "authentication"), (ns.SASL2, "inline"))
         fast = None if inline is None else inline.find(ns.FAST, "fast")
-        names = _texts(fast, ns.FAST, "mechanism")
-        binding = self._binding()
-        if self._fast is not None and self._fast.mechanism in names and binding is not None:
-            return self._with_token(binding)
+        by_token = self._by_token()
+        if by_token is not None and by_token.name in texts(fast, ns.FAST, "mechanism"):
+            return by_token
         if offer.plus != bool(offer.bindings):
             # XEP-0440 ยง3, rules 4 and 5.
             raise aborted("somebody has removed a part of the offer on the way")
         return choose(self._login, self._channel, offer, self._token)
 
-    def _binding(self) -> bytes | None:
-        """What the token's mechanism wants of the channel; None where it is not to be had."""
-        if self._fast is None:
+    def _by_token(self) -> HtClient | None:
+        """The token's mechanism; None without a token, or where it cannot be used here."""
+        token = self._fast
+        name = None if token is None else ht.BINDINGS.get(token.mechanism)
+        if token is None or name is None:  # XEP-0484 has room for mechanisms not known here
             return None
-        name = ht.BINDINGS[self._fast.mechanism]
-        return self._channel.bindings.get(name) if name else b""
-
-    def _with_token(self, binding: bytes) -> ClientMechanism:
-        token = self._fast or Token("", "")
-        return HtClient(token.mechanism, self._login.account, token.secret, binding)
+        data = self._channel.bindings.get(name) if name else b""
+        if data is None:
+            return None
+        return HtClient(token.mechanism, self._login.account, token.secret, data)
 
     def _send(self, mechanism: ClientMechanism) -> None:
         self._mechanism = mechanism
@@ -147,14 +137,13 @@ class Sasl2InitiatingStream(InitiatingStream):
     # The exchange
 
     def _challenge2(self, nonza: Nonza) -> list[Event]:
-        try:
-            step = self._exchange().challenge(authenticate.decode(nonza.text))
-        except SaslError as error:
-            return self._gave_up(error)
-        if isinstance(step, Response):
-            self._write(elements2.response(step.data))
-            return []
-        return self._ask_key(step)
+        return self._step(lambda: self._exchange().challenge(authenticate.decode(nonza.text)))
+
+    def _write_response(self, data: bytes) -> None:
+        if self._state is not State.SASL2:
+            super()._write_response(data)
+            return
+        self._write(elements2.response(data))
 
     def _gave_up(self, error: SaslError) -> list[Event]:
         if self._state not in {State.SASL2, State.TASK}:
@@ -189,7 +178,7 @@ class Sasl2InitiatingStream(InitiatingStream):
 
     def _continue(self, nonza: Nonza) -> list[Event]:
         element = nonza.element()
-        tasks = _texts(element.find(ns.SASL2, "tasks"), ns.SASL2, "task")
+        tasks = texts(element.find(ns.SASL2, "tasks"), ns.SASL2, "task")
         mine = [name for name in scram.NAMES if UPGRADE + name in self._request.upgrades]
         mine = [name for name in mine if UPGRADE + name in tasks]
         try:
@@ -211,8 +200,8 @@ class Sasl2InitiatingStream(InitiatingStream):
             password = prep.password(self._login.password or "").encode()
         except (SaslError, prep.PrepError) as error:
             return self._gave_up(aborted(str(error)))
-        iterations = int(count) if _COUNT.fullmatch(count) else 0
-        if not salt or not scram.MIN_ITERATIONS <= iterations <= scram.MAX_ITERATIONS:
+        iterations = lexical.unsigned(count, scram.MAX_ITERATIONS) or 0
+        if not salt or iterations < scram.MIN_ITERATIONS:
             return self._gave_up(aborted("the iteration count is out of bounds, or a salt missing"))
         algorithm = scram.NAMES[self._task]
         return self._ask(events.DeriveKey(password, algorithm, salt, iterations))
@@ -261,11 +250,6 @@ class Sasl2InitiatingStream(InitiatingStream):
     def _features_of_bound(self, _nonza: Nonza) -> list[Event]:
         return self._ready_as(self._account or self._login.account)
 
-    def _ready_as(self, jid: JID) -> list[Event]:
-        self._state = State.READY
-        self._ready = True
-        return [events.SessionBound(jid)]
-
     RULES: ClassVar[Rules] = {
         **InitiatingStream.RULES,
         (State.SASL2, qname(ns.SASL2, "challenge")): _challenge2,
@@ -278,20 +262,7 @@ class Sasl2InitiatingStream(InitiatingStream):
     }
 
 
-def _read_offer(features: Element) -> scram.Advertised:
-    offered = features.find(ns.SASL2, "authentication")
-    listed = features.find(ns.SASL_CB, "sasl-channel-binding")
-    if listed is None:
-        return scram.Advertised(_texts(offered, ns.SASL2, "mechanism"))
-    types = [child.get("type") for child in listed.find_all(ns.SASL_CB, "channel-binding")]
-    return scram.Advertised(_texts(offered, ns.SASL2, "mechanism"), tuple(types))
-
-
 def _find(element: Element | None, *path: tuple[str, str]) -> Element | None:
     for namespace, name in path:
         element = None if element is None else element.find(namespace, name)
     return element
-
-
-def _texts(parent: Element | None, namespace: str, name: str) -> tuple[str, ...]:
-    return () if parent is None else tuple(c.text for c in parent.find_all(namespace, name))

@@ -59,15 +59,27 @@ class Login:
     mechanisms: Sequence[str] = offer.MECHANISMS
 
 
-def read_offer(features: Element) -> scram.Advertised:
-    """The mechanisms and channel bindings that a server advertises (XEP-0440)."""
-    mechanisms = features.find(ns.SASL, "mechanisms")
-    names = () if mechanisms is None else _texts(mechanisms)
+def read_offer(
+    features: Element, namespace: str = ns.SASL, parent: str = "mechanisms"
+) -> scram.Advertised:
+    """The mechanisms and channel bindings that a server advertises (XEP-0440).
+
+    Args:
+        features: of the stream.
+        namespace: of the kind of SASL.
+        parent: the element that lists its mechanisms.
+    """
+    names = texts(features.find(namespace, parent), namespace, "mechanism")
     listed = features.find(ns.SASL_CB, "sasl-channel-binding")
     if listed is None:
         return scram.Advertised(names)
     types = [child.get("type") for child in listed.find_all(ns.SASL_CB, "channel-binding")]
     return scram.Advertised(names, tuple(types))
+
+
+def texts(parent: Element | None, namespace: str, name: str) -> tuple[str, ...]:
+    """What all children of this name say; nothing where there is no parent."""
+    return () if parent is None else tuple(c.text for c in parent.find_all(namespace, name))
 
 
 def choose(
@@ -129,7 +141,3 @@ def _make(
     if name == plain.NAME:
         return plain.client(login.account, password)
     return scram.ScramClient(name, login.account, password, token, advertised, binding=binding)
-
-
-def _texts(parent: Element) -> tuple[str, ...]:
-    return tuple(child.text for child in parent.find_all(ns.SASL, "mechanism"))
