@@ -99,9 +99,7 @@ def test_a_token_is_used() -> None:
   <fast xmlns='urn:xmpp:fast:0' count='123' />
 </authenticate>""")
     assert talk.of(events.TokensWanted) == [events.TokensWanted(JULIET, CLIENT, EXPR)]
-    assert talk.of(events.Authenticated) == [
-        events.Authenticated(JULIET, EXPR, UserAgent(CLIENT), by_token=True)
-    ]
+    assert talk.of(events.Authenticated) == [events.Authenticated(JULIET, EXPR)]
     token = Token("t0k3n-new", EXPR, id="new")
     assert wanted_of(talk) == InlineWanted(
         JULIET, EXPR, UserAgent(CLIENT), bind=BindRequest("AwesomeXMPP"), token=token

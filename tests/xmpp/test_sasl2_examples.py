@@ -74,9 +74,8 @@ def test_the_example_of_xep_0515() -> None:
     )
     agent = UserAgent(CLIENT, "AwesomeXMPP", "Kiva's Phone")
     user = JID("user", "example.org")
-    assert talk.of(events.Authenticated) == [
-        events.Authenticated(user, "SCRAM-SHA-1-PLUS", agent, by_token=False)
-    ]
+    assert talk.of(events.Authenticated) == [events.Authenticated(user, "SCRAM-SHA-1-PLUS")]
+    assert [wanted.client for wanted in talk.of(events.InlineWanted)] == [agent]
 
 
 def test_the_example_of_xep_0474() -> None:

@@ -141,7 +141,7 @@ def test_without_anything_inline() -> None:
     assert [child.name for child in features] == ["bind", "session", "x"]
     agent = UserAgent(CLIENT, "AwesomeXMPP")
     assert talk.events[-2:] == [
-        events.Authenticated(JULIET, "PLAIN", agent, by_token=False),
+        events.Authenticated(JULIET, "PLAIN"),
         InlineWanted(JULIET, "PLAIN", agent),
     ]
     assert result_of(talk.say(BIND)).type == "result"

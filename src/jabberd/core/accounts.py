@@ -18,7 +18,7 @@ from jabberd.storage.api import Account, AccountExists, ScramKeys, StorageError,
 from jabberd.xmpp import prep
 from jabberd.xmpp.error import StreamCondition, StreamError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.sasl.keys import HASHES, SALT_BYTES, from_salted, pick, verify
+from jabberd.xmpp.sasl.keys import HASHES, SALT_BYTES, from_salted, strongest, verify
 
 _DELETING: Final = "this account is being deleted"
 
@@ -214,7 +214,7 @@ class AccountService:
             DeriveBusy: too many passwords are being worked on.
         """
         account = await self.lookup(jid)
-        keys = _strongest(account) if account else None
+        keys = strongest(account.keys) if account else None
         known = keys is not None
         if keys is None:
             keys = ScramKeys(HASHES[0], bytes(SALT_BYTES), self._iterations, b"", b"")
@@ -318,11 +318,6 @@ def prepare(password: str, *, stored: bool = False) -> bytes:
     except (prep.PrepError, UnicodeEncodeError) as error:
         why = "it is not text" if isinstance(error, UnicodeEncodeError) else str(error)
         raise BadPassword(f"the password cannot be used: {why}") from None
-
-
-def _strongest(account: Account) -> ScramKeys | None:
-    found = (pick(account.keys, name) for name in HASHES)
-    return next((keys for keys in found if keys is not None), None)
 
 
 def _missing(jid: JID) -> NoSuchAccount:

@@ -18,7 +18,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from jabberd.xmpp.sasl.keys import HASHES, ScramKeys, pick
+from jabberd.xmpp.sasl.keys import ScramKeys, strongest
 
 _TOKEN_BYTES: Final = 32
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D §5.2.1.1
@@ -59,9 +59,8 @@ def mark_of(keys: Sequence[ScramKeys]) -> str:
 
     Salts are random and never used again, so an old password's mark does not come back.
     """
-    found = (pick(keys, name) for name in HASHES)
-    strongest = next((one for one in found if one is not None), None)
-    return _mark(strongest) if strongest is not None else ""
+    best = strongest(keys)
+    return _mark(best) if best is not None else ""
 
 
 def stands(mark: str, keys: Sequence[ScramKeys]) -> bool:

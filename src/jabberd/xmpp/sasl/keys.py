@@ -55,6 +55,12 @@ def from_salted(algorithm: str, salt: bytes, iterations: int, salted: bytes) -> 
     return ScramKeys(algorithm, salt, iterations, stored, server_key(algorithm, salted))
 
 
+def strongest(found: Iterable[ScramKeys]) -> ScramKeys | None:
+    """Those of the strongest hash function; None where there are none."""
+    known = [keys for keys in found if keys.hash in HASHES]
+    return min(known, key=lambda keys: HASHES.index(keys.hash), default=None)
+
+
 def verify(keys: ScramKeys, salted: bytes) -> bool:
     """Whether a salted password belongs to these keys; in constant time."""
     return hmac.compare_digest(digest(keys.hash, client_key(keys.hash, salted)), keys.stored)

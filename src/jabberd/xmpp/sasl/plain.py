@@ -11,7 +11,6 @@ from jabberd.xmpp.sasl.encoding import decode_text
 from jabberd.xmpp.sasl.mechanism import (
     ClientMechanism,
     Conversation,
-    Credentials,
     ServerMechanism,
     Success,
     ask_client,
@@ -60,7 +59,7 @@ def _converse(domain: str, secret: bytes, iterations: int) -> Conversation:
     found = yield from ask_credentials(username)
     # An unknown user costs as much time as a known one, and fails at the same point.
     decoy = keys.decoy(secret, domain, username, keys.HASHES[0], iterations)
-    verifier = _strongest(found) or decoy
+    verifier = keys.strongest(found.keys if found is not None else ()) or decoy
     salted = yield from ask_key(password, verifier)
     if not keys.verify(verifier, salted) or found is None:
         raise refused()
@@ -81,10 +80,3 @@ def _parse(message: bytes) -> tuple[str, str, bytes]:
         return authzid, username, prep.password(password).encode()
     except prep.PrepError:
         raise refused() from None
-
-
-def _strongest(found: Credentials | None) -> keys.ScramKeys | None:
-    if found is None:
-        return None
-    by_hash = (keys.pick(found.keys, algorithm) for algorithm in keys.HASHES)
-    return next((verifier for verifier in by_hash if verifier), None)

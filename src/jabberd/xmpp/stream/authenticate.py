@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from jabberd.xmpp import ns, prep
+from jabberd.xmpp import lexical, ns, prep
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import SaslCondition, SaslError
 from jabberd.xmpp.frames import Nonza
@@ -109,7 +109,7 @@ def read(nonza: Nonza) -> Authenticate:
         resume=element.find(ns.SM, "resume"),
         token_request="" if request is None else request.get("mechanism"),
         fast=fast is not None,
-        invalidate=fast is not None and fast.get("invalidate") in {"1", "true"},
+        invalidate=fast is not None and lexical.boolean(fast.get("invalidate")) is True,
         upgrades=frozenset(
             upgrade.text.strip() for upgrade in element.find_all(ns.SASL_UPGRADE, "upgrade")
         ),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import SaslError
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.sasl.encoding import encode_base64
 from jabberd.xmpp.stream.authenticate import Authenticate, BindRequest, UserAgent
 from jabberd.xmpp.stream.events import InlineResult
 
@@ -47,7 +46,7 @@ def next_task(data: bytes | None, task: str) -> Element:
 
 def salt(data: bytes, iterations: int) -> Element:
     """`<task-data/>` with what a client needs to derive a key (XEP-0480 §3)."""
-    text = base64.b64encode(data).decode("ascii")
+    text = encode_base64(data)
     inside = Element(ns.SCRAM_UPGRADE, "salt", {"iterations": str(iterations)}, [text])
     return Element(ns.SASL2, "task-data", {}, [inside])
 
@@ -116,7 +115,7 @@ def begin_task(task: str) -> Element:
 
 def salted(key: bytes) -> Element:
     """`<task-data/>` with a key (XEP-0480 §3)."""
-    text = base64.b64encode(key).decode("ascii")
+    text = encode_base64(key)
     return Element(ns.SASL2, "task-data", {}, [Element(ns.SCRAM_UPGRADE, "hash", {}, [text])])
 
 
@@ -132,5 +131,5 @@ def _bind(request: BindRequest) -> Element:
 
 
 def _with_data(name: str, data: bytes) -> Element:
-    text = base64.b64encode(data).decode("ascii")
+    text = encode_base64(data)
     return Element(ns.SASL2, name, {}, [text] if text else [])

@@ -71,14 +71,10 @@ class Authenticated:
     Attributes:
         account: its bare JID.
         mechanism: how.
-        client: which client it is, by its own word; None where it does not say.
-        by_token: whether it was by a token (XEP-0484), and not by what the account has.
     """
 
     account: JID
     mechanism: str
-    client: UserAgent | None = None
-    by_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

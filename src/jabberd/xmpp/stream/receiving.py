@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from jabberd.xmpp import ns
+from jabberd.xmpp import ns, sm
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import (
     Condition,
@@ -26,9 +26,7 @@ from jabberd.xmpp.stream.accepting import IqRules, Rules, State
 from jabberd.xmpp.stream.events import Event
 from jabberd.xmpp.stream.sasl2 import Sasl2Stream
 
-_ENABLED_TOO_EARLY: Final = Element(
-    ns.SM, "failed", {}, [Element(ns.STANZA_ERRORS, Condition.UNEXPECTED_REQUEST.value)]
-).to_bytes()
+_ENABLED_TOO_EARLY: Final = sm.failed(Condition.UNEXPECTED_REQUEST)
 
 
 class ReceivingStream(Sasl2Stream):

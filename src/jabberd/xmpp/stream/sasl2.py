@@ -227,7 +227,7 @@ class Sasl2Stream(Sasl1Stream):
             self._write(elements2.next_task(attempt.data, task))
             attempt.data = None
             return []
-        request, how, by_token = attempt.request, self._how(), attempt.token is not None
+        request, how = attempt.request, self._how()
         wanted = events.InlineWanted(
             account=account,
             mechanism=how,
@@ -236,10 +236,9 @@ class Sasl2Stream(Sasl1Stream):
             bind=self._bind_request(request.bind),
             token_request=self._token_request(request),
             token=attempt.token,
-            invalidate=request.invalidate and by_token,
+            invalidate=request.invalidate and attempt.token is not None,
         )
-        done = events.Authenticated(account, how, request.client, by_token)
-        return [done, *self._ask(wanted)]
+        return [events.Authenticated(account, how), *self._ask(wanted)]
 
     def _bind_request(self, bind: BindRequest | None) -> BindRequest | None:
         features = self.policy.inline.bind
