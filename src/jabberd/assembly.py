@@ -293,7 +293,7 @@ class Assembly:
         )
 
     def apply(self, config: Config) -> None:
-        """Take over what can change while running: certificates and limits.
+        """Take over what can change while running: certificates, limits, sessions and clients.
 
         Raises:
             StartError: a certificate cannot be used; nothing has changed.

@@ -68,9 +68,9 @@ the defaults below hold. `jabberd config check` says what is wrong with a file, 
   between the parts, as `JABBERD_LOG__LEVEL=debug`; lists are separated by commas. The environment
   is stronger than the file. `JABBERD_HOSTS=example.org,example.com` declares hosts that need no
   options. Modules are set in the file only.
-* `jabberd reload` (or SIGHUP) reads everything again and applies certificates, the log level and
-  the limits; other changes need a restart, and it says which. With an error in the file, the old
-  state goes on.
+* `jabberd reload` (or SIGHUP) reads everything again and applies certificates, the log level,
+  the limits, and what is set for sessions and clients; other changes need a restart, and it says
+  which. With an error in the file, the old state goes on.
 """
 
 _TABLES: Final[tuple[tuple[str, type[Any]], ...]] = (
