@@ -6,12 +6,14 @@ import asyncio
 
 import pytest
 
+from jabberd.core import host
 from jabberd.core.eager import settle
 from jabberd.core.module import SessionEvent
 from jabberd.core.ports import PushDevice
 from jabberd.core.verdict import Stored
 from jabberd.modules import push
-from jabberd.modules.push import notify
+from jabberd.modules.push import notify, registrations
+from jabberd.modules.push.registrations import Registrations
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import Unit
 from jabberd.xmpp.error import Condition, StanzaError
@@ -428,6 +430,121 @@ async def test_only_so_many_are_under_way(town: Town, monkeypatch: pytest.Monkey
     assert town.service.take() == [("a", 1)]
     await town.later(30)
     assert town.service.take() == [("b", 1)]
+
+
+async def nothing() -> None:
+    """A work that pushes out those of the same moment, before they have begun."""
+
+
+async def test_a_notification_that_is_pushed_out(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = await town.enabled()
+    await town.sleeps(phone)
+    monkeypatch.setattr(host, "_WORKS", 1)
+    town.service.hold = asyncio.Event()
+    stanza = read_stanza(f"<message from='{JULIET}' to='{USER}'>{ROMEO}</message>".encode())
+    town.world.host.undelivered(phone, stanza)
+    town.world.host.spawn("one more", nothing())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    town.service.hold.set()  # too late: nobody waits for the answer any more
+    await town.world.quiet()
+    assert town.service.take() == [(NODE, 1)]
+    assert (await town.only()).sent == 0
+    await town.misses(phone)
+    await town.later(30)
+    assert town.service.take() == [(NODE, 2)]
+
+
+async def test_a_look_that_is_pushed_out(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = await town.enabled()
+    again = await town.again()
+    await town.sleeps(phone)
+    again.world.sessions.add(phone)
+    stanza = read_stanza(f"<message from='{JULIET}' to='{USER}'>{ROMEO}</message>".encode())
+    monkeypatch.setattr(host, "_WORKS", 1)
+    slow, get = asyncio.Event(), again.world.stores.keyvalue.get
+
+    async def slowly(owner: str, space: str, key: str) -> bytes | None:
+        await slow.wait()
+        return await get(owner, space, key)
+
+    monkeypatch.setattr(again.world.stores.keyvalue, "get", slowly)
+    again.world.host.undelivered(phone, stanza)
+    again.world.host.spawn("one more", nothing())
+    await again.world.quiet()
+    slow.set()
+    monkeypatch.setattr(host, "_WORKS", 10)
+    await again.misses(phone)
+    assert again.service.take() == [(NODE, 1)]
+
+
+async def test_nothing_rings_when_the_host_is_closed() -> None:
+    town = Town(push.Options(seconds=0.2))
+    await town.world.account("user")
+    phone = await town.enabled()
+    await town.sleeps(phone)
+    await town.misses(phone)
+    await town.misses(phone)
+    assert town.service.take() == [(NODE, 1)]
+    await town.world.host.close()
+    town.world.clock.pass_(1)
+    await asyncio.sleep(0.2)  # more than the time between two looks at what is due
+    assert town.service.take() == []
+
+
+async def test_bells_are_looked_at_by_the_clock() -> None:
+    town = Town(push.Options(seconds=0.2))
+    await town.world.account("user")
+    phone = await town.enabled()
+    await town.sleeps(phone)
+    await town.misses(phone)
+    await town.misses(phone)
+    assert town.service.take() == [(NODE, 1)]
+    town.world.clock.pass_(1)
+    for _ in range(500):
+        await asyncio.sleep(0.01)
+        if town.service.asked:
+            break
+    await town.world.quiet()
+    assert town.service.take() == [(NODE, 2)]
+
+
+# What is at hand of all that
+
+
+async def test_only_so_many_are_at_hand(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registrations, "_KNOWN", 2)
+    kept = Registrations(town.world.host)
+    first, second, third = (JID.parse(f"{name}@example.com") for name in "abc")
+    for account in (first, second):
+        assert await kept.of(account) == []
+    assert kept.known(first) == []  # which makes it the last to go
+    kept.erase(third)
+    assert (kept.known(first), kept.known(second), kept.known(third)) == ([], None, [])
+    for number in range(10):  # as many as there are anonymous sessions that end
+        kept.erase(JID.parse(f"{number}@example.com"))
+        assert len(kept._known) == 2
+    for account in (first, second, third):
+        assert await kept.of(account) == []
+        assert len(kept._known) == 2
+
+
+async def test_a_bell_that_is_to_ring_is_not_forgotten(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrations, "_KNOWN", 2)
+    phone = await town.enabled()
+    await town.sleeps(phone)
+    await town.misses(phone)
+    await town.misses(phone)
+    assert town.service.take() == [(NODE, 1)]
+    for name in ("a", "b", "c"):
+        await town.later(9)
+        await town.push.devices(JID.parse(f"{name}@example.com"))
+    await town.later(9)
+    assert town.service.take() == [(NODE, 2)]
 
 
 # What has not come to a client, though it was sent to it

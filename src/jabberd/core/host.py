@@ -238,12 +238,15 @@ class LocalHost:
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the stream that caused it. Failures are logged, not lost."""
+        loop = asyncio.get_running_loop()
         if len(self._works) >= _WORKS:
             oldest = next(iter(self._works))
             _log.warning("too much work: cancelling the oldest", work=oldest.get_name())
             del self._works[oldest]
-            oldest.cancel()
-        task = asyncio.get_running_loop().create_task(work, name=name)
+            # Not at once: a task that is cancelled before its first step runs nothing, not even
+            # its `finally`. That step was queued before this, so every work has begun by then.
+            loop.call_soon(oldest.cancel)
+        task = loop.create_task(work, name=name)
         self._works[task] = None
         task.add_done_callback(self._worked)
 

@@ -16,7 +16,6 @@ from jabberd.storage.api import StorageError
 
 _log: Final = structlog.get_logger("jabberd.push")
 _MOST: Final = 10_000
-_STUCK_SECONDS: Final = 60.0
 
 
 class Backlog:
@@ -29,7 +28,7 @@ class Backlog:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._works: dict[Hashable, Callable[[], Awaitable[None]]] = {}
-        self._alive: float | None = None  # when somebody last began with one of them
+        self._at_work = False
 
     def add(self, name: Hashable, work: Callable[[], Awaitable[None]]) -> None:
         """Do this when its turn comes; nothing changes where one of this name waits already."""
@@ -39,20 +38,17 @@ class Backlog:
             _log.warning("too much waits: somebody is not notified", waiting=len(self._works))
             return
         self._works[name] = work
-        now = self._host.now()
-        # `Host.spawn` may cancel a work before it has begun.
-        if self._alive is None or not 0 <= now - self._alive < _STUCK_SECONDS:
-            self._alive = now
+        if not self._at_work:
+            self._at_work = True
             self._host.spawn("push: looking who it is for", self._run())
 
     async def _run(self) -> None:
         try:
             while self._works:
-                self._alive = self._host.now()
                 work = self._works.pop(next(iter(self._works)))
                 try:
                     await work()
                 except StorageError as error:
                     _log.error("storage failed", error=str(error))
         finally:
-            self._alive = None
+            self._at_work = False

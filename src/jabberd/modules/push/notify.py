@@ -7,7 +7,6 @@ notification is asked again, after a while that doubles, and is left alone after
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -24,7 +23,6 @@ from jabberd.xmpp.stanza import Iq
 _log: Final = structlog.get_logger("jabberd.push")
 _MOST_UNDER_WAY: Final = 200  # notifications whose answers are waited for
 _ANSWER_SECONDS: Final = 30.0
-_FORGOTTEN_SECONDS: Final = 120.0  # then nobody waits for an answer any more, whatever happened
 _LONGEST_PAUSE: Final = 3_600.0
 _OFF_SECONDS: Final = 86_400.0  # §7.1 names a day
 _DUE_ACCOUNTS: Final = 10_000
@@ -43,7 +41,7 @@ class Notifier:
         self._host = host
         self._options = options
         self._registrations = registrations
-        self._under_way: dict[Registration, float] = {}
+        self._under_way: set[Registration] = set()
         self._due: dict[JID, None] = {}  # accounts some of whose bells ring later
         self._armed = False  # `due` will be called
 
@@ -107,19 +105,14 @@ class Notifier:
             ripe = now >= due or due - now > _LONGEST_PAUSE
         else:
             ripe = rung is None or not 0 <= now - rung < self._options.seconds
-        return ripe and _is_on(device, now) and self._has_room(device, now)
+        return ripe and _is_on(device, now) and self._has_room(device)
 
-    def _has_room(self, device: Registration, now: float) -> bool:
-        under_way = self._under_way
-        if device in under_way or len(under_way) >= _MOST_UNDER_WAY:
-            for one, since in list(under_way.items()):
-                if now - since > _FORGOTTEN_SECONDS:
-                    del under_way[one]
-        return device not in under_way and len(under_way) < _MOST_UNDER_WAY
+    def _has_room(self, device: Registration) -> bool:
+        return device not in self._under_way and len(self._under_way) < _MOST_UNDER_WAY
 
     def _start(self, account: JID, device: Registration, now: float) -> None:
         device.bell.rung, device.bell.due = now, None
-        self._under_way[device] = now
+        self._under_way.add(device)
         self._host.spawn(f"push for {account}", self._notify(account, device))
 
     async def _notify(self, account: JID, device: Registration) -> None:
@@ -128,7 +121,7 @@ class Notifier:
             await self._host.require(MessagesApi).settled()
             await self.notify(account, device, _ANSWER_SECONDS)
         finally:
-            self._under_way.pop(device, None)
+            self._under_way.discard(device)
 
     def _failed(self, account: JID, device: Registration, error: StanzaError) -> None:
         now, bell = self._host.now(), device.bell
@@ -153,7 +146,7 @@ class Notifier:
         if self._due and not self._armed:
             self._armed = True
             tick = min(5.0, max(0.05, self._options.seconds / 4))
-            asyncio.get_running_loop().call_later(tick, self.due)
+            self._host.later(tick, self.due)
 
 
 def _is_on(device: Registration, now: float) -> bool:

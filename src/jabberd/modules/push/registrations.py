@@ -193,7 +193,10 @@ class Registrations:
 
     def known(self, account: JID) -> list[Registration] | None:
         """Those of an account; None where they have to be read first."""
-        return self._known.get(account.text)
+        found = self._known.get(account.text)
+        if found is not None:
+            self._known.move_to_end(account.text)
+        return found
 
     async def of(self, account: JID) -> list[Registration]:
         """Those of an account, the oldest first; the list may be changed, and saved then.
@@ -202,14 +205,14 @@ class Registrations:
             StorageError: they cannot be read.
         """
         owner = account.text
-        found = self._known.get(owner)
+        found = self.known(account)
         if found is None:
             value = await self._host.stores.keyvalue.get(owner, _SPACE, _KEY)
             # Somebody else may have been quicker.
-            found = self._known.setdefault(owner, _read(owner, value))
-            if len(self._known) > _KNOWN:
-                self._known.popitem(last=False)
-        self._known.move_to_end(owner)
+            found = self._known.get(owner)
+            if found is None:
+                found = _read(owner, value)
+            self._keep(owner, found)
         return found
 
     async def save(self, account: JID) -> None:
@@ -235,7 +238,14 @@ class Registrations:
 
     def erase(self, account: JID) -> None:
         """The account is about to be erased: nothing may be written about it any more."""
-        self._known[account.text] = []
+        self._keep(account.text, [])
+
+    def _keep(self, owner: str, registrations: list[Registration]) -> None:
+        """Have these at hand, and let go of those that were not asked for the longest."""
+        self._known[owner] = registrations
+        self._known.move_to_end(owner)
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
 
 
 def _read(owner: str, value: bytes | None) -> list[Registration]:
