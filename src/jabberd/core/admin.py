@@ -110,7 +110,7 @@ class UserCommands:
                     )
                     if not page:
                         break
-                    rows += [(one.owner, _when(one.created), _state(one)) for one in page]
+                    rows += [(one.owner, when(one.created), _state(one)) for one in page]
                     after = page[-1].owner
         return Table(("account", "created", "state"), rows)
 
@@ -126,7 +126,7 @@ class UserCommands:
             ("what", "value"),
             [
                 ("account", found.owner),
-                ("created", _when(found.created)),
+                ("created", when(found.created)),
                 ("state", _state(found)),
                 ("password", keys or "none"),
                 *(("push", _device(device)) for device in devices),
@@ -154,7 +154,7 @@ class UserCommands:
                     printable(device.resource),
                     printable(device.service),
                     printable(device.node, _NODE),
-                    _when(device.since),
+                    when(device.since),
                     device.sent,
                     device.unread,
                     _health(device),
@@ -233,8 +233,8 @@ class ClientCommands:
                     printable(one.device),
                     ", ".join(one.access),
                     one.mechanism,
-                    _when(one.first_seen),
-                    _when(one.last_seen),
+                    when(one.first_seen),
+                    when(one.last_seen),
                     one.connected,
                 )
                 for one in found
@@ -333,7 +333,7 @@ class SessionCommands:
             [
                 (
                     printable(session.jid.text),
-                    _when(session.facts.since),
+                    when(session.facts.since),
                     session.facts.address,
                     "connected" if session.connected else "away",
                     session.facts.tls or "none",
@@ -390,7 +390,7 @@ class ServerCommands:
         return "The server is restarting."
 
     async def reload(self) -> str:
-        """Read the configuration again: certificates, log level and limits."""
+        """Read again: certificates, log level, limits, and what is set for sessions and clients."""
         return await self._process.reload()
 
 
@@ -421,7 +421,8 @@ def _domain(service: AccountService, host: str) -> str:
     return domain
 
 
-def _when(moment: float) -> str:
+def when(moment: float) -> str:
+    """A moment as people are shown it, in UTC."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
@@ -431,11 +432,11 @@ def _device(device: PushDevice) -> str:
 
 def _health(device: PushDevice) -> str:
     if device.failed_at is None:
-        return "on" if device.sent_at is None else f"on, last {_when(device.sent_at)}"
+        return "on" if device.sent_at is None else f"on, last {when(device.sent_at)}"
     error = printable(device.error)
     if device.off_at is not None:
-        return f"off since {_when(device.off_at)}: {error}"
-    return f"failures in a row: {device.failures}, last {_when(device.failed_at)}: {error}"
+        return f"off since {when(device.off_at)}: {error}"
+    return f"failures in a row: {device.failures}, last {when(device.failed_at)}: {error}"
 
 
 def _state(account: Account) -> str:

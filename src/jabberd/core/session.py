@@ -12,7 +12,7 @@ from jabberd.core.resent import Mark
 from jabberd.core.turn import Turn
 from jabberd.core.verdict import Delivered
 from jabberd.storage.log_api import Unit
-from jabberd.xmpp.error import StreamError
+from jabberd.xmpp.error import Condition, StanzaError, StreamError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Presence, Stanza
 
@@ -142,6 +142,17 @@ class Session(Protocol):
 
     def close(self, error: StreamError | None = None) -> None:
         """End the stream, with an error if one is given."""
+
+
+def client_of(session: Session | None) -> Session:
+    """The client of this server that asks for something.
+
+    Raises:
+        StanzaError: not-allowed, where somebody else does.
+    """
+    if session is None:
+        raise StanzaError(Condition.NOT_ALLOWED, "this is for clients of this server only")
+    return session
 
 
 class SessionState:

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from jabberd.core.module import At, Flow, Host, IqSet, Module, OnMessage, Phase, Side, Xep
 from jabberd.core.ports import CarbonsApi
-from jabberd.core.session import Session, flag_slot
+from jabberd.core.session import Session, client_of, flag_slot
 from jabberd.xmpp import ns
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.payload.carbons import copy, eligible
@@ -38,7 +38,7 @@ class Carbons:
         Raises:
             StanzaError: not-allowed, where no client of ours asks.
         """
-        self.enable(_client(session))
+        self.enable(client_of(session))
 
     def off(self, _iq: Iq, session: Session | None) -> None:
         """Disable carbons for the client that asks; as often as it likes (§10.1).
@@ -46,7 +46,7 @@ class Carbons:
         Raises:
             StanzaError: not-allowed, where no client of ours asks.
         """
-        _client(session).set(ENABLED, False)
+        client_of(session).set(ENABLED, False)
 
     def refuse(self, _iq: Iq, _session: Session | None) -> NoReturn:
         """Nobody decides this for the clients of somebody else (§4.1, §5.1)."""
@@ -85,12 +85,6 @@ def _copy(message: Message, flow: Flow, others: list[Session], *, outgoing: bool
     carbon = copy(flow.copy or message, flow.account, outgoing=outgoing)
     for session in others:
         session.send(carbon.replace(to=session.jid), flow.parcel)
-
-
-def _client(session: Session | None) -> Session:
-    if session is None:
-        raise StanzaError(Condition.NOT_ALLOWED, "this is for clients of this server only")
-    return session
 
 
 def load(host: Host, _options: Options) -> Module:

@@ -64,7 +64,6 @@ ORDER_BY = "urn:xmpp:order-by:1"  # XEP-0413
 ORDER_BY_MAM = "urn:xmpp:order-by:1@urn:xmpp:mam:2"  # XEP-0413 §6
 RETRACT = "urn:xmpp:message-retract:1"  # XEP-0424
 RETRACT_TOMBSTONE = "urn:xmpp:message-retract:1#tombstone"  # XEP-0424 §4
-FALLBACK = "urn:xmpp:fallback:0"  # XEP-0428
 FULLTEXT = "urn:xmpp:fulltext:0"  # XEP-0431
 BIND2 = "urn:xmpp:bind:0"  # XEP-0386
 SASL2 = "urn:xmpp:sasl:2"  # XEP-0388

@@ -214,10 +214,6 @@ def test_the_end_of_the_results() -> None:
     assert mam.fin(page, complete=True).to_bytes().decode() == (
         f"<fin xmlns='urn:xmpp:mam:2' complete='true'>{inside}</fin>"
     )
-    assert mam.fin(page, complete=True, stable=False).attrs == {
-        "complete": "true",
-        "stable": "false",
-    }
 
 
 def test_metadata() -> None:

@@ -100,12 +100,11 @@ def test_a_notification_tells_little() -> None:
 def test_a_notification_with_everything() -> None:
     fields = (
         "<field var='message-count'><value>0</value></field>"
-        "<field var='pending-subscription-count'><value>2</value></field>"
         "<field var='last-message-sender'><value>juliet@capulet.example/balcony</value></field>"
         "<field var='last-message-body'><value>Wherefore art thou, Romeo?</value></field>"
     )
     sender = JID.parse("juliet@capulet.example/balcony")
-    summary = Summary(0, 2, sender, "Wherefore art thou, Romeo?")
+    summary = Summary(0, sender, "Wherefore art thou, Romeo?")
     enabled = read(f"<enable {HEAD}>{OPTIONS}</enable>")
     assert isinstance(enabled, Enable)
     written = push.publish(NODE, summary, enabled.options).to_bytes().decode()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import structlog
 
-from jabberd.core.admin import parse_account
+from jabberd.core.admin import parse_account, when
 from jabberd.core.command import CommandError, Doc, Table
 from jabberd.core.module import Host
 from jabberd.modules.mam.rules import SPACE
@@ -149,12 +148,8 @@ class Retention:
                 ("account", owner),
                 ("kept", own.decode() if own is not None else f"{self._keep}, as the host says"),
                 ("messages", f"more than {COUNT_MOST}" if page.count is None else page.count),
-                ("oldest", _when(ends[0].at) if ends else "none"),
-                ("newest", _when(ends[1].at) if ends else "none"),
+                ("oldest", when(ends[0].at) if ends else "none"),
+                ("newest", when(ends[1].at) if ends else "none"),
                 ("waiting", await stores.log.count_waiting(owner)),
             ],
         )
-
-
-def _when(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

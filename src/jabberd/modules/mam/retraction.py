@@ -81,17 +81,17 @@ class Retractions:
 
     def _take(self, message: Message, account: JID, peer: JID, *, sent: bool) -> None:
         # A room's messages have identifiers of the room's (§5.1), and are in no account's archive.
-        found = None if message.type == "groupchat" else retract.read(message)
+        target = None if message.type == "groupchat" else retract.read(message)
         unique = unique_of(message)[0]
         # The tombstone has to name the retraction (§4).
-        if found is None or not message.id or not unique:
+        if target is None or not message.id or not unique:
             return
         if len(self._jobs) >= _MOST:
             _log.warning("too many retractions: this one leaves no tombstone", jid=account.text)
             return
         in_room = _ROOM in message.children
         self._jobs.append(
-            _Job(account.text, peer.bare.text, sent, unique, message.id, found.id, in_room)
+            _Job(account.text, peer.bare.text, sent, unique, message.id, target, in_room)
         )
         if not self._at_work:
             self._at_work = True

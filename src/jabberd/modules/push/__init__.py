@@ -32,7 +32,7 @@ from jabberd.core.module import (
     Xep,
 )
 from jabberd.core.ports import MessagesApi, PushApi, PushDevice
-from jabberd.core.session import CLIENT_ID, Session
+from jabberd.core.session import CLIENT_ID, Session, client_of
 from jabberd.core.verdict import Handled
 from jabberd.modules.push.backlog import Backlog
 from jabberd.modules.push.notify import Notifier
@@ -85,7 +85,7 @@ class Push:
             StanzaError: see `push.read`; not-allowed for clients of others; resource-constraint
                 where the account has too many.
         """
-        session = _client(session)
+        session = client_of(session)
         wanted = push.read(iq.request())
         if not isinstance(wanted, push.Enable):
             raise StanzaError(Condition.BAD_REQUEST)
@@ -112,7 +112,7 @@ class Push:
         Raises:
             StanzaError: see `push.read`; not-allowed for clients of others.
         """
-        session = _client(session)
+        session = client_of(session)
         wanted = push.read(iq.request())
         registrations = await self._registrations.of(session.jid.bare)
         registrations[:] = [
@@ -280,12 +280,6 @@ class Push:
         notify = self._notifier.notify
         await asyncio.gather(*(notify(account, device, _TEST_SECONDS) for device in registrations))
         return [device.shown() for device in registrations]
-
-
-def _client(session: Session | None) -> Session:
-    if session is None:
-        raise StanzaError(Condition.NOT_ALLOWED, "this is for clients of this server only")
-    return session
 
 
 def _is_of(service: JID, sender: JID | None) -> bool:

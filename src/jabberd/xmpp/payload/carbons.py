@@ -80,14 +80,6 @@ def strip(message: Message) -> Message:
     return without(message, lambda name, _attrs: name in _WRAPPERS)
 
 
-def is_private(message: Message) -> bool:
-    """Whether the sender wants no copies made (§9; XEP-0334 §4.3 for the hint alone).
-
-    The mark is not removed: that was the rule once, and let senders change unseen who gets what.
-    """
-    return not _PRIVATE.isdisjoint(message.children)
-
-
 def eligible(message: Message, *, outgoing: bool) -> bool:
     """Whether the account's other clients get a copy (§6.1).
 
@@ -106,6 +98,9 @@ def eligible(message: Message, *, outgoing: bool) -> bool:
     The first row that fits decides. An error follows the message that it answers, which it
     need not name: it is taken for the answer to one that was copied, so that all clients that
     show a message learn that it failed.
+
+    The mark of a private message is not removed (§9): that was the rule once, and let senders
+    change unseen who gets what.
 
     Args:
         message: what a client sent or gets.

@@ -5,14 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from jabberd.xmpp import ns
-from jabberd.xmpp.frames import Nonza
 from jabberd.xmpp.payload.hints import STORE
 from jabberd.xmpp.payload.keeping import is_fleeting
 from jabberd.xmpp.stanza import Message, Presence, qname
-
-FEATURE: Final = f"<csi xmlns='{ns.CSI}'/>".encode()
-"""Among the stream features after login (§4.1)."""
-
 
 _STATES: Final = f"{ns.CHAT_STATES} "
 _ROOM: Final = qname(ns.MUC_USER, "x")
@@ -41,14 +36,3 @@ def is_own_in_room(presence: Presence) -> bool:
     return element is not None and any(
         status.get("code") == _SELF.decode() for status in element.find_all(ns.MUC_USER, "status")
     )
-
-
-def read(nonza: Nonza) -> bool | None:
-    """What a client says of itself (§4.2).
-
-    Returns:
-        True for `<active/>`, False for `<inactive/>`, None for anything else.
-    """
-    if nonza.ns != ns.CSI:
-        return None
-    return {"active": True, "inactive": False}.get(nonza.name)

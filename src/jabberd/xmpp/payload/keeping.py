@@ -12,6 +12,18 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.payload.hints import NO_PERMANENT_STORE, NO_STORE, STORE
 from jabberd.xmpp.stanza import Message, qname
 
+ENCRYPTED: Final = frozenset(
+    {
+        qname(ns.EME, "encryption"),
+        qname(ns.OMEMO, "encrypted"),
+        qname(ns.OMEMO_1, "encrypted"),
+        qname(ns.OMEMO_SIACS, "encrypted"),
+        qname(ns.OPENPGP, "openpgp"),
+        qname(ns.ENCRYPTED, "x"),
+    }
+)
+"""What says that a message is encrypted; its body may be inside."""
+
 _BODY: Final = qname(ns.CLIENT, "body")
 _ONLY_BODY: Final = (_BODY,)
 _ROOM: Final = qname(ns.MUC_USER, "x")
@@ -27,12 +39,7 @@ _CONTENT: Final = frozenset(
         qname(ns.CORRECTION, "replace"),
         qname(ns.REACTIONS, "reactions"),
         qname(ns.RETRACT, "retract"),
-        qname(ns.EME, "encryption"),
-        qname(ns.OMEMO, "encrypted"),
-        qname(ns.OMEMO_1, "encrypted"),
-        qname(ns.OMEMO_SIACS, "encrypted"),
-        qname(ns.OPENPGP, "openpgp"),
-        qname(ns.ENCRYPTED, "x"),
+        *ENCRYPTED,
         qname(ns.CONFERENCE, "x"),
         STORE,
     }

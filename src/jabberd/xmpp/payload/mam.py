@@ -221,16 +221,14 @@ def result(queryid: str, id: str, at: float, stanza: bytes) -> bytes:  # noqa: A
     return b"%s%s</result>" % (head.encode(), forwarded(stanza, at))
 
 
-def fin(page: Element, *, complete: bool, stable: bool = True) -> Element:
+def fin(page: Element, *, complete: bool) -> Element:
     """The `<fin/>` behind the results (§4.3.2).
 
     Args:
         page: what `rsm.result` says of the page.
         complete: whether no page comes after this one.
-        stable: whether the same query would always get the same answer.
     """
-    attrs = {"complete": "true" if complete else None, "stable": None if stable else "false"}
-    return Element(ns.MAM, "fin", attrs, [page])
+    return Element(ns.MAM, "fin", {"complete": "true" if complete else None}, [page])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.payload import carbons, forms
 from jabberd.xmpp.payload.forms import Field
 from jabberd.xmpp.payload.hints import STORE
+from jabberd.xmpp.payload.keeping import ENCRYPTED
 from jabberd.xmpp.stanza import Message, qname
 
 MAX_NODE: Final = 1023
@@ -20,17 +21,7 @@ MAX_NODE: Final = 1023
 MAX_OPTIONS: Final = 4096
 """The largest form of publish options, in bytes as it is written; they are kept per client."""
 
-_CONTENT: Final = frozenset(
-    {
-        qname(ns.CLIENT, "body"),
-        qname(ns.EME, "encryption"),
-        qname(ns.OMEMO, "encrypted"),
-        qname(ns.OMEMO_1, "encrypted"),
-        qname(ns.OMEMO_SIACS, "encrypted"),
-        qname(ns.OPENPGP, "openpgp"),
-        qname(ns.ENCRYPTED, "x"),
-    }
-)
+_CONTENT: Final = ENCRYPTED | {qname(ns.CLIENT, "body")}
 _ABOUT_OTHERS: Final = (f"{ns.RECEIPTS} ", f"{ns.MARKERS} ")
 
 
@@ -68,13 +59,11 @@ class Summary:
 
     Attributes:
         messages: how many wait unread.
-        subscriptions: how many requests to see the user's presence wait.
         sender: who sent the last message.
         body: what was in it.
     """
 
     messages: int | None = None
-    subscriptions: int | None = None
     sender: JID | None = None
     body: str | None = None
 
@@ -190,7 +179,6 @@ def _fields(summary: Summary) -> list[Field]:
     # §11.3 names the fields.
     told = {
         "message-count": summary.messages,
-        "pending-subscription-count": summary.subscriptions,
         "last-message-sender": summary.sender,
         "last-message-body": summary.body,
     }

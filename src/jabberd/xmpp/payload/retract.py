@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from jabberd.xmpp import ns
@@ -14,44 +13,20 @@ RETRACT: Final = qname(ns.RETRACT, "retract")
 RETRACTED: Final = qname(ns.RETRACT, "retracted")
 
 
-@dataclass(frozen=True, slots=True)
-class Retraction:
-    """What a message takes back (§3).
+def read(message: Message) -> str | None:
+    """The identifier of the message that is taken back (§3); None where none is.
 
-    Attributes:
-        id: of the message that is taken back: its `id`, or in a room the identifier that the
-            room gave it (§5.1).
-        fallback: whether the whole body is there only for clients that do not know retractions
-            (XEP-0428): nothing that anybody said.
-    """
-
-    id: str
-    fallback: bool
-
-
-def read(message: Message) -> Retraction | None:
-    """What the message retracts; None where it retracts nothing.
+    It is that message's `id`, or in a room the identifier that the room gave it (§5.1).
 
     Whether the sender may do so is for the caller to see: both messages have to come from the
     same bare address (§5). What a room's moderator takes back (XEP-0425) is none of these.
     """
     if RETRACT not in message.children or message.type == "error":
         return None
-    payload = message.payload()
-    found = next((c for c in payload if c.name == "retract" and c.ns == ns.RETRACT), None)
-    if found is None or not found.get("id") or any(child.name == "moderated" for child in found):
+    found = message.child(ns.RETRACT, "retract")
+    if found is None or any(child.name == "moderated" for child in found):
         return None
-    return Retraction(found.get("id"), any(_is_fallback(child) for child in payload))
-
-
-def _is_fallback(element: Element) -> bool:
-    if (element.ns, element.name) != (ns.FALLBACK, "fallback") or element.get("for") != ns.RETRACT:
-        return False
-    # XEP-0428 §2.2: with nothing inside it is about everything, else about what it names.
-    regions = list(element)
-    return not regions or any(
-        region.name == "body" and not region.attrs.keys() & {"start", "end"} for region in regions
-    )
+    return found.get("id") or None
 
 
 def retracted(id: str, at: float) -> Element:  # noqa: A002 -- the attribute's name on the wire
