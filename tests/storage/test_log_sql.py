@@ -181,6 +181,29 @@ async def test_an_entry_that_is_deleted_is_not_indexed_later(
             assert await rows(stores, missing.format(table)) == []
 
 
+async def test_units_of_one_transaction_after_many_of_one_owner(sql_url: str) -> None:
+    async with opened(sql_url) as stores:
+        log = stores.log
+        await add(log, *[entry(log) for _ in range(600)])
+        hold = Hold()
+        slow = asyncio.ensure_future(stores.database.write(hold, "SELECT 1"))
+        await hold.begun()
+        first = log.commit(Unit([entry(log)]))
+        between = asyncio.ensure_future(stores.keyvalue.put(JULIET, "test", "a", b"1"))
+        await asyncio.sleep(0)
+        second = log.commit(Unit([entry(log)]))
+        hold.release()
+        await asyncio.gather(slow, first, between, second)
+        assert await stores.keyvalue.keys(JULIET, "test") == ["a"]
+        assert (await log.page(JULIET, ArchiveQuery(count=True))).count == 602
+        # What readers see is right after the next transactions, too.
+        await add(log, entry(log), entry(log, NURSE))
+        assert (await log.page(JULIET, ArchiveQuery(count=True))).count == 603
+        assert len(await keys(log, NURSE)) == 1
+    async with opened(sql_url) as stores:
+        assert (await stores.log.page(JULIET, ArchiveQuery(count=True))).count == 603
+
+
 async def test_what_was_erased_is_deleted_step_by_step(
     sql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,7 +246,7 @@ class Log(Protocol):
         """
 
     def commit(self, unit: Unit) -> asyncio.Future[None] | None:
-        """Commit a unit; units are committed in the order of the calls.
+        """Commit a unit; each is written by itself, in the order of the calls.
 
         Never raises. The unit must not be changed until it is done.
 

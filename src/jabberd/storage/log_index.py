@@ -11,13 +11,14 @@ process has to look for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from jabberd.storage.log_api import Flag
 from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, many
+from jabberd.storage.log_shared import raise_state
 
 # In the place of an entry that was deleted: the first one of an account tells how old it is.
 _GONE: Final = -1
@@ -54,7 +55,7 @@ class LogIndex:
         self._full: set[int] = set()
         # Of the transaction that is running.
         self._new: list[int] = []
-        self._added: list[int] = []
+        self._added: set[int] = set()
         self._gone: dict[int, set[int]] = {}
 
     def add(self, connection: Connection, values: list[Any]) -> None:
@@ -78,8 +79,10 @@ class LogIndex:
 
     def keep_up(self, connection: Connection) -> None:
         """Add what is due."""
-        if self._full:
-            self._move(connection, list(self._full))
+        # Several units may be in one transaction, and only its end empties `_full`.
+        full = self._full - self._added
+        if full:
+            self._move(connection, full)
         left = self._count - sum([len(self._recent[owner]) // 2 for owner in self._added])
         while left > _MOST:
             owners, count = [], 0
@@ -94,7 +97,7 @@ class LogIndex:
 
     def finish(self, connection: Connection) -> None:
         """Add everything that was committed."""
-        self._move(connection, [owner for owner in self._recent if owner not in self._added])
+        self._move(connection, self._recent.keys() - self._added)
 
     def ended(self, *, committed: bool) -> None:
         """The transaction has ended."""
@@ -108,9 +111,9 @@ class LogIndex:
     def named(self) -> set[int]:
         """Owners and peers of entries that are not in the index."""
         names = {*self._new[::3], *[code >> 1 for code in self._new[2::3]]}
-        added = set(self._added)
         for owner, values in self._recent.items():
-            peers = [] if owner in added else [peer for _, peer, _ in read_recent(values)]
+            added = owner in self._added
+            peers = [] if added else [peer for _, peer, _ in read_recent(values)]
             if peers:
                 names.update(peers, (owner,))
         return names
@@ -140,7 +143,7 @@ class LogIndex:
                     for value in (key, _GONE if key in keys else code)
                 ]
 
-    def _move(self, connection: Connection, owners: Sequence[int]) -> None:
+    def _move(self, connection: Connection, owners: Collection[int]) -> None:
         rows = []
         for owner in owners:
             gone = self._gone.get(owner, ())
@@ -149,7 +152,7 @@ class LogIndex:
                 for key, peer, visible in read_recent(self._recent[owner])
                 if key not in gone
             ]
-        self._added += owners
+        self._added.update(owners)
         self._insert(connection, rows)
         self._raise(connection)
 
@@ -162,10 +165,9 @@ class LogIndex:
 
     def _raise(self, connection: Connection) -> None:
         """Note from where on entries are missing."""
-        added = set(self._added)
-        left = (values[0] for owner, values in self._recent.items() if owner not in added)
+        left = (values[0] for owner, values in self._recent.items() if owner not in self._added)
         oldest = next(left, self._new[1] if self._new else self._last + 1)
-        raise_indexed(self._dialect, connection, oldest - 1)
+        raise_state(self._dialect, connection, "indexed", oldest - 1)
 
 
 def read_recent(values: list[int]) -> list[tuple[int, int, int]]:
@@ -186,10 +188,4 @@ def catch_up(dialect: Dialect, connection: Connection, indexed: int) -> None:
         )
         dialect.run(connection, statement, (indexed,))
     last = dialect.rows(connection, "SELECT coalesce(max(key), 0) FROM log")[0][0]
-    raise_indexed(dialect, connection, last)
-
-
-def raise_indexed(dialect: Dialect, connection: Connection, to: int) -> None:
-    """Every entry up to this key is in the index."""
-    statement = "UPDATE log_state SET indexed = ? WHERE indexed < ?"
-    dialect.run(connection, statement, (to, to))
+    raise_state(dialect, connection, "indexed", last)

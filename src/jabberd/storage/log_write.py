@@ -21,7 +21,6 @@ from jabberd.storage.log_api import KEY_BITS, Flag, Unit
 from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, Row, many
 from jabberd.storage.log_docs import DocIndex
 from jabberd.storage.log_index import LogIndex, read_recent
-from jabberd.storage.log_merge import merge
 from jabberd.storage.log_sessions import forget_sessions, remember
 from jabberd.storage.log_shared import Shared, number_of, raise_state
 from jabberd.storage.words import words_of
@@ -90,16 +89,15 @@ class LogWriter:
         self._looked_at.clear()
         self._late = self._apart = 0
 
-    def commit(self, connection: Connection, commits: Sequence[Commit]) -> Sequence[None]:
-        """Write units, in their order."""
-        late = max([commit.late for commit in commits])
-        for unit in merge([commit.unit for commit in commits]):
-            if unit.entries:
-                self._add(connection, unit)
-            self._flag(connection, unit)
-            remember(self._dialect, connection, unit)
-            if unit.checkpoint:
-                self._raise(connection, "checkpoint", unit.checkpoint)
+    def commit(self, connection: Connection, commit: Commit) -> None:
+        """Write a unit."""
+        unit, late = commit.unit, commit.late
+        if unit.entries:
+            self._add(connection, unit)
+        self._flag(connection, unit)
+        remember(self._dialect, connection, unit)
+        if unit.checkpoint:
+            self._raise(connection, "checkpoint", unit.checkpoint)
         if late > max(self._shared.late, self._late):
             self._late = late
             self._raise(connection, "late", late)
@@ -109,7 +107,6 @@ class LogWriter:
             self._docs.keep_up(connection)
         if self._unseen >= _LEAVING:
             self._drop_names(connection)
-        return [None] * len(commits)
 
     def finish(self, connection: Connection, _asked: None) -> None:
         """Leave nothing to do for the next process."""

@@ -127,7 +127,7 @@ Index(
     postgresql_where=_points,
 )
 
-# One row. `late` and `apart` are milliseconds: see `sql_log.Facts`.
+# One row. `late` and `apart` are milliseconds: see `log_shared.Shared`.
 LOG_STATE = Table(
     "log_state",
     METADATA,

@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -40,9 +39,8 @@ class _Job:
     """One call, and how it ended.
 
     Attributes:
-        work: called with a connection and `argument`, or with a list of arguments.
+        work: called with a connection and `argument`.
         argument: what the call is about.
-        many: whether `work` takes the arguments of several calls at once.
         due: when it is too late to begin, by the monotonic clock.
         future: of the caller; touched by the loop only.
         admitted: whether it was let in by `_room`, or else counted in `_submitted`.
@@ -52,7 +50,6 @@ class _Job:
 
     work: Callable[[Connection, Any], Any]
     argument: Any
-    many: bool
     due: float
     future: asyncio.Future[Any]
     admitted: bool = True
@@ -120,16 +117,12 @@ class Database:
         return result
 
     def submit(
-        self,
-        work: Callable[[Connection, Sequence[_Argument]], Sequence[_Result]],
-        argument: _Argument,
+        self, work: Callable[[Connection, _Argument], _Result], argument: _Argument
     ) -> asyncio.Future[_Result]:
         """Like `write`, for a caller that does not wait to be let in: it has no task.
 
-        Calls of the same work that wait together become one call of it.
-
         Returns:
-            What the work returned for this argument, or a StorageError as of `write`.
+            What the work returned, or a StorageError as of `write`.
         """
         future: asyncio.Future[_Result] = self._loop.create_future()
         if self._closed:
@@ -139,7 +132,7 @@ class Database:
         else:
             self._submitted += 1
             due = time.monotonic() + self._patience
-            self._writes.put(_Job(work, argument, True, due, future, admitted=False))
+            self._writes.put(_Job(work, argument, due, future, admitted=False))
         return future
 
     async def close(self) -> None:
@@ -172,7 +165,7 @@ class Database:
             self._room.release()
             raise StorageError("the stores are closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        inbox.put(_Job(work, argument, False, time.monotonic() + self._patience, future))
+        inbox.put(_Job(work, argument, time.monotonic() + self._patience, future))
         return await future
 
     async def _queue_up(self) -> None:
@@ -346,7 +339,8 @@ class _Writer:
             _fail(jobs, error)
             return True
         try:
-            _run_all(connection, jobs)
+            for job in jobs:
+                job.result = job.work(connection, job.argument)
         except Exception as error:  # it is the callers'
             self._ended(False)
             if dialects.is_lost(error):
@@ -389,16 +383,3 @@ class _Writer:
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close()
-
-
-def _run_all(connection: Connection, jobs: list[_Job]) -> None:
-    """Run calls in their order; neighbours that may be done at once are."""
-    for (many, work), group in groupby(jobs, key=lambda job: (job.many, job.work)):
-        if not many:
-            for job in group:
-                job.result = work(connection, job.argument)
-            continue
-        together = list(group)
-        results = work(connection, [job.argument for job in together])
-        for job, result in zip(together, results, strict=True):
-            job.result = result
