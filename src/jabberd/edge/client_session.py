@@ -35,6 +35,8 @@ from jabberd.xmpp.stanza import (
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
 _EXPECT_SECONDS: Final = 1.0
+_ASK_STANZAS: Final = 32  # are asked for at once
+_ASK_SECONDS: Final = 0.25  # between two requests for fewer
 _READY_SECONDS: Final = 30.0
 _READY_LOOK: Final = 0.02
 _READY_BYTES: Final = 131_072
@@ -270,10 +272,21 @@ class ClientSession(SessionState):
             self._ask()
 
     def _ask(self) -> None:
+        """Ask for an acknowledgement.
+
+        Not at every stanza (XEP-0198 §8.2): each answer costs a client as much as a message of its
+        own. The first of a burst is asked for together with it, the last soon after.
+        """
         sm, carrier = self.sm, self._carrier
-        if sm is not None and carrier is not None and sm.queue and not sm.asked:
-            sm.asked = self._keeping.now()
-            carrier.write(wire.R)
+        if sm is None or carrier is None or not sm.queue or sm.asked:
+            return
+        now = self._keeping.now()
+        if now < sm.rest and len(sm.queue) < _ASK_STANZAS:
+            self._keeping.turns.later(self)
+            return
+        sm.asked = now
+        sm.rest = now + _ASK_SECONDS
+        carrier.write(wire.R)
 
     def journal(self, unit: Unit) -> None:
         """See `core.turn.Gate`."""
@@ -340,6 +353,8 @@ class ClientSession(SessionState):
                 self._gate.append((None, again, None))
             else:
                 carrier.write(item.data)
+        if sm is not None:
+            sm.rest = 0.0
         self._ask()
         self._host.emit(SessionEvent.RESUMED, self)
 
