@@ -55,6 +55,10 @@ class Stanza:
 
     __slots__ = ("_wire", "children", "extra", "from_", "id", "inner", "lang", "to", "type")
     tag: ClassVar[str]
+    _end: ClassVar[bytes]  # the end tag
+
+    def __init_subclass__(cls) -> None:
+        cls._end = f"</{cls.tag}>".encode()
 
     def __init__(  # noqa: PLR0913 -- the head of a stanza has these parts
         self,
@@ -140,8 +144,8 @@ class Stanza:
             self.to, self.from_, self.id, self.type, self.lang, names, inner + data, self.extra
         )
         if inner and wire is not None:
-            end = -len(self.tag) - len("</>")
-            copy._wire = b"%s%s%s" % (wire[:end], data, wire[end:])  # noqa: SLF001 -- of this class
+            end = self._end
+            copy._wire = b"".join((wire[: -len(end)], data, end))  # noqa: SLF001 -- of this class
         return copy
 
     def has(self, namespace: str, name: str) -> bool:
@@ -202,7 +206,7 @@ class Stanza:
             head += f" xml:lang='{value if value.isalnum() else escape_attr(value)}'"
         if not self.inner:
             return b"%s%s/>" % (head.encode(), self.extra)
-        return b"%s%s>%s</%s>" % (head.encode(), self.extra, self.inner, self.tag.encode())
+        return b"".join((head.encode(), self.extra, b">", self.inner, self._end))
 
     def __repr__(self) -> str:
         return (
