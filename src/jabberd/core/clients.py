@@ -239,15 +239,15 @@ class ClientService:
         owner, now = account.text, self._now()
         found = await self._accounts.get(owner)
         keys = found.keys if found is not None else ()
-        sessions = self._sessions.of(owner)
-        ids = {session.get(CLIENT_ID) for session in sessions}
         clients: list[Client] = []
         async with self._store.locks.of(owner):
             records = await self._tidy(owner, keys)
+        ids = self._here(owner)
         for client, record in records.items():
             access, here = record.access(keys, now), client in ids
             if access or here:
                 clients.append(self._shown(Place(owner, client), record, access, here=here))
+        sessions = self._sessions.of(owner)
         strangers = (session for session in sessions if session.get(CLIENT_ID) not in records)
         clients += (self._of_session(session) for session in strangers)
         return sorted(clients, key=lambda client: client.last_seen, reverse=True)
@@ -331,7 +331,7 @@ class ClientService:
     async def _tidy(self, owner: str, keys: Sequence[ScramKeys]) -> dict[str, Record]:
         """The clients of an account, without those that were not here for too long."""
         now, records = self._now(), await self._store.all(owner)
-        here = {session.get(CLIENT_ID) for session in self._sessions.of(owner)}
+        here = self._here(owner)
         for client, record in list(records.items()):
             kept = record.last + self.rules.keep_seconds > now or "fast" in record.access(keys, now)
             if not kept and client not in here:
@@ -339,12 +339,16 @@ class ClientService:
                 await self._store.write(Place(owner, client), None)
         return records
 
+    def _here(self, owner: str) -> set[str]:
+        """The ids of an account's clients that have a session."""
+        return {session.get(CLIENT_ID) for session in self._sessions.of(owner)}
+
     async def _make_room(self, owner: str, keys: Sequence[ScramKeys]) -> None:
         """One more client will be written: let those go that are of the least use."""
         if len(await self._store.names(owner)) < self.rules.most:
             return
         records, now = await self._tidy(owner, keys), self._now()
-        here = {session.get(CLIENT_ID) for session in self._sessions.of(owner)}
+        here = self._here(owner)
 
         def use(item: tuple[str, Record]) -> tuple[bool, bool, float]:
             client, record = item
