@@ -278,3 +278,37 @@ async def test_a_younger_message_does_not_overtake(
     await im.says(bob, "<presence/>")
     assert isinstance(overtaking[0], Delivered)
     assert bodies(bob) == ["m0", "m1", "m2", "m3"]
+
+
+async def test_who_comes_while_a_message_is_being_kept_gets_it_first(
+    im: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = _SlowLog(im, monkeypatch)
+    slow.reads.set()
+    alice, bob = await im.login("alice/desk"), await im.login("bob/desk")
+    count = im.stores.log.count_waiting
+    counting, counted = asyncio.Event(), asyncio.Event()
+
+    async def slowly(owner: str) -> int:
+        counting.set()
+        await counted.wait()
+        return await count(owner)
+
+    monkeypatch.setattr(im.stores.log, "count_waiting", slowly)
+    first, second = (
+        read_stanza(message(body).encode()).replace(from_=alice.jid) for body in ("m0", "m1")
+    )
+    keeping = im.router.submit(first, alice)
+    assert isinstance(keeping, asyncio.Task)
+    await counting.wait()
+    arriving = im.router.submit(_presence(bob), bob)
+    if isinstance(arriving, asyncio.Task):
+        await asyncio.wait_for(arriving, 5)
+    counted.set()
+    assert isinstance(await keeping, Stored)
+    # The first one is not committed yet: nobody has been told that it waits.
+    assert isinstance(im.router.submit(second, alice), Delivered)
+    slow.writes.set()
+    await im.quiet()
+    assert bodies(bob) == ["m0", "m1"]
+    assert await waiting(im) == 0

@@ -101,6 +101,9 @@ class Offline:
                 Condition.SERVICE_UNAVAILABLE, "too many messages wait for the recipient"
             )
         log.store(message, flow.account, flow.origin, flags)
+        # Somebody may have come while the bound was looked up. What is sent next must not
+        # overtake, and this message is known to wait only once it is committed.
+        self.catch(flow.account, message)
         return Stored(_BY)
 
     async def deliver(self, session: Session) -> None:
