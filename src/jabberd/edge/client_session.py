@@ -35,7 +35,7 @@ from jabberd.xmpp.stanza import (
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
 _EXPECT_SECONDS: Final = 1.0
-_ASK_STANZAS: Final = 32  # are asked for at once
+_ASK_STANZAS: Final = 64  # are asked for at once
 _ASK_SECONDS: Final = 0.25  # between two requests for fewer
 _READY_SECONDS: Final = 30.0
 _READY_LOOK: Final = 0.02
