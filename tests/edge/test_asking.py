@@ -111,7 +111,7 @@ def test_the_first_stanza_of_a_burst_is_asked_for_at_once(
     send(session)
     tidy(session)
     assert carrier.asked == 1
-    send(session, 40)
+    send(session, 80)
     tidy(session)
     assert carrier.asked == 1, "one request at a time"
 
@@ -136,7 +136,7 @@ def test_many_more_are_asked_for_at_once(session: ClientSession, carrier: Carrie
     send(session)
     tidy(session)
     session.acknowledged(1)
-    send(session, 32)
+    send(session, 64)
     tidy(session)
     assert carrier.asked == 2
 
