@@ -119,7 +119,7 @@ class AccountService:
         """The account behind an address, for logging in and for delivery; None without one."""
         if not jid.local or jid.domain not in self._domains:
             return None
-        return await self._stores.accounts.get(jid.bare.text)
+        return await self._stores.accounts.get(jid.bare_text)
 
     async def exists(self, jid: JID) -> bool:
         """Whether there is such an account, disabled or not."""

@@ -364,7 +364,7 @@ class ClientService:
         """A session has ended: its client was here until now."""
         client = session.get(CLIENT_ID)
         if client and not session.facts.temporary:
-            self._store.visited(Place(session.jid.bare.text, client), self._now())
+            self._store.visited(Place(session.jid.bare_text, client), self._now())
 
     async def deleting(self, account: JID) -> None:
         """An account is about to be erased: write nothing that nobody has asked for."""

@@ -106,7 +106,7 @@ class Keeper:
         self._counting: dict[str, _Counting] = {}  # by account, while it is being counted
         self._arrived: OrderedDict[int, None] = OrderedDict()  # the last entries that did
         self._last: Message | None = None
-        self._unique = ""  # of `_last`
+        self._unique = ("", False)  # of `_last`
         self._prefixes: dict[str, bytes] = {}  # of stanza-ids, by account
         self.rules: ArchiveRules | None = None
 
@@ -137,13 +137,21 @@ class Keeper:
         """Whether a client sends a message again that is in the log already."""
         to = message.to
         return to is not None and self._resent.again(
-            session.jid.bare.text, to.bare.text, message, mark
+            session.jid.bare_text, to.bare_text, self._unique_of(message), message.inner, mark
         )
 
     def forget_sent(self, message: Message, session: Session) -> None:
         """A message was refused: its sender may try again."""
         if message.to is not None:
-            self._resent.forget(session.jid.bare.text, message.to.bare.text, message)
+            unique = self._unique_of(message)
+            self._resent.forget(session.jid.bare_text, message.to.bare_text, unique)
+
+    def _unique_of(self, message: Message) -> tuple[str, bool]:
+        """See `unique_of`; a message passes here several times in a row."""
+        if message is not self._last:
+            self._last = message
+            self._unique = unique_of(message)
+        return self._unique
 
     @property
     def crowded(self) -> bool:
@@ -199,11 +207,9 @@ class Keeper:
             doc = self._index(turn, message, key)
         else:
             doc = 0
-        if message is not self._last:  # both sides of a message are entered one after the other
-            self._last = message
-            self._unique = unique_of(message)[0]
+        unique = self._unique_of(message)[0]
         turn.unit.entries.append(
-            Entry(key, owner, peer.bare.text, peer.resource, now, flags, self._unique, doc, wire)
+            Entry(key, owner, peer.bare_text, peer.resource, now, flags, unique, doc, wire)
         )
         turn.bytes += len(wire)
         if flags & _AWAITING:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from jabberd.storage.log_api import Entry
-from jabberd.xmpp.payload.sid import origin_id
+from jabberd.xmpp.payload.sid import ORIGIN_ID, origin_id
 from jabberd.xmpp.stanza import Message
 
 _WINDOW: Final = 65_536  # messages of all accounts together
@@ -44,9 +44,10 @@ def unique_of(message: Message) -> tuple[str, bool]:
     The second is unique by its definition. The `id` of the stanza need only be so within a
     stream (RFC 6120 §8.1.3).
     """
-    text = origin_id(message)
-    if text and len(text) <= _LONGEST:
-        return text, True
+    if ORIGIN_ID in message.children:
+        text = origin_id(message)
+        if text and len(text) <= _LONGEST:
+            return text, True
     return (message.id, False) if len(message.id) <= _LONGEST else ("", False)
 
 
@@ -62,13 +63,23 @@ class Resent:
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[str, str, str], tuple[Mark, int]] = OrderedDict()
 
-    def again(self, owner: str, peer: str, message: Message, mark: Mark) -> bool:
-        """Whether the message was sent before; it is remembered if not."""
-        unique, strong = unique_of(message)
-        if not unique:
+    def again(
+        self, owner: str, peer: str, unique: tuple[str, bool], inner: bytes, mark: Mark
+    ) -> bool:
+        """Whether a message was sent before; it is remembered if not.
+
+        Args:
+            owner: the sender's bare JID.
+            peer: the recipient's.
+            unique: see `unique_of`.
+            inner: what is in the message.
+            mark: the stream that it came by.
+        """
+        name, strong = unique
+        if not name:
             return False
-        key = (owner, peer, unique)
-        content = _content(message.inner)
+        key = (owner, peer, name)
+        content = _content(inner)
         seen = self._seen.get(key)
         if seen is not None:
             first, before = seen
@@ -77,9 +88,9 @@ class Resent:
         self._keep(key, mark, content)
         return False
 
-    def forget(self, owner: str, peer: str, message: Message) -> None:
+    def forget(self, owner: str, peer: str, unique: tuple[str, bool]) -> None:
         """It was refused: the same one may come again."""
-        self._seen.pop((owner, peer, unique_of(message)[0]), None)
+        self._seen.pop((owner, peer, unique[0]), None)
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Remember what a former process wrote into the log, oldest first."""
@@ -96,4 +107,5 @@ class Resent:
 
 
 def _content(inner: bytes) -> int:
-    return hash(_DELAY.sub(b"", inner) if b"<delay" in inner else inner)
+    # `find`, since `in` first tries, and fails, to take the bytes for a number.
+    return hash(inner if inner.find(b"<delay") < 0 else _DELAY.sub(b"", inner))

@@ -117,7 +117,7 @@ class Router:
 
     def _ended(self, verdict: Verdict, stanza: Stanza, origin: Session | None) -> Verdict:
         """Put the end of a stanza's way into the journal."""
-        owner = origin.jid.bare.text if origin is not None else ""
+        owner = origin.jid.bare_text if origin is not None else ""
         recipient = self._recipient(stanza, verdict)
         if owner or recipient:
             self._journal.record(self._now(), stanza, verdict, owner or recipient, recipient)
@@ -153,7 +153,7 @@ class Router:
         to = stanza.to
         if to is None or not to.local:
             return ""
-        account = to.bare.text
+        account = to.bare_text
         if type(verdict) is Delivered or type(verdict) is Stored:
             return account
         route = self._routes.get(to.domain)

@@ -25,8 +25,8 @@ Forward = Callable[[Stanza, Session | None], Verdict | Awaitable[Verdict]]
 
 
 def _name(message: Message, session: Session) -> tuple[str, str, str]:
-    to = message.to.bare.text if message.to is not None else ""
-    return session.jid.bare.text, to, unique_of(message)[0]
+    to = message.to.bare_text if message.to is not None else ""
+    return session.jid.bare_text, to, unique_of(message)[0]
 
 
 class Sender:
@@ -70,7 +70,7 @@ class Sender:
             message = message.replace(to=session.jid.bare)
         if sid.STANZA_ID in message.children:
             # XEP-0359 §3, rule 2: what messages are called in the archive, the server says alone.
-            account = session.jid.bare.text
+            account = session.jid.bare_text
             message = sid.strip(message, lambda by: by == account)
         keeper = self._keeper
         if keeper.crowded:
@@ -152,9 +152,10 @@ class Sender:
 
     def _on(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
         """It goes to the other side, and then into the sender's own archive."""
-        account, to = session.jid.bare, message.to
+        jid, to = session.jid, message.to
         # A note to oneself is one entry, that of the receiving side.
-        keeps = (to is None or to.bare != account) and self._keeper.outgoing(message, account)
+        other = to is None or to.bare_text != jid.bare_text
+        keeps = other and self._keeper.outgoing(message, jid.bare)
         if isinstance(keeps, bool):
             return self._out_and_kept(message, session, keeps)
         return self._when_known(keeps, message, session)

@@ -279,14 +279,12 @@ class SessionState:
         gate = self._gate
         while gate and (gate[0][0] is None or not gate[0][0].pending):
             waited, stanza, parcel = gate.popleft()
-            if not self._may_leave(waited, stanza):
-                continue  # it is in no log, and its sender was told
-            self._give(stanza, parcel)
+            if (
+                waited is None or waited.failed is None
+            ):  # else it is in no log, and its sender was told
+                self._give(stanza, parcel)
         if gate is not None and not gate:
             self._gate = None
-
-    def _may_leave(self, waited: Turn | None, _stanza: Stanza) -> bool:
-        return waited is None or waited.failed is None
 
     def abandon(self) -> None:
         """The session is over: what could not be written goes back to where it came from."""
@@ -366,19 +364,19 @@ class Sessions:
 
     def find(self, jid: JID) -> Session | None:
         """The session with this full JID."""
-        for session in self._accounts.get(jid.bare.text, ()):
+        for session in self._accounts.get(jid.bare_text, ()):
             if session.jid.resource == jid.resource:
                 return session
         return None
 
     def add(self, session: Session) -> None:
         """Register a session; its full JID must be free."""
-        owner = session.jid.bare.text
+        owner = session.jid.bare_text
         self._accounts[owner] = (*self._accounts.get(owner, ()), session)
 
     def remove(self, session: Session) -> bool:
         """Forget a session; False where it was not registered."""
-        owner = session.jid.bare.text
+        owner = session.jid.bare_text
         before = self._accounts.get(owner, ())
         rest = tuple(other for other in before if other is not session)
         if rest:

@@ -177,7 +177,7 @@ class Arrival:
         session.set(READS_ARCHIVE, True)
         try:
             await host.keeper.settled()
-            found = await host.stores.log.bounds(session.jid.bare.text)
+            found = await host.stores.log.bounds(session.jid.bare_text)
         except StorageError as error:
             self._logger(session.jid).error("storage failed at login", error=str(error))
             return b""
@@ -216,7 +216,7 @@ class Arrival:
             StanzaError: the account has too many.
         """
         door, wire = self._door, self._wire
-        owner, replaced = jid.bare.text, False
+        owner, replaced = jid.bare_text, False
         while (old := next(filter(replaces, door.sessions.of(owner)), None)) is not None:
             # RFC 6120 §7.7.2.2: whoever comes back after a broken connection gets the resource.
             replaced = True

@@ -145,11 +145,12 @@ class ClientSession(SessionState):
 
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
-        plain = parcel is None and self.sm is None and self._gate is None
-        if plain and self._held is None and self._filter is None:  # as often: some calls less
+        if not ahead and (self._held is not None or self._filter is not None):
+            self._detour(stanza, parcel)
+        elif parcel is None and self.sm is None and self._gate is None:  # as often: some calls less
             self.write(stanza)
-            return
-        super().send(stanza, parcel, ahead=ahead)
+        else:
+            self._emit(stanza, parcel)
 
     def _emit(self, stanza: Stanza, parcel: Parcel | None) -> None:
         sm = self.sm
@@ -200,9 +201,36 @@ class ClientSession(SessionState):
             sm.changed = sm.durable
             sm.told = -1
             self._keeping.turns.later(self)
-        super().committed(turn)
+        self._open_gate()
         if not self._gate:
             self._ask()
+
+    def _open_gate(self) -> None:
+        """Write what nothing holds back any more, in one piece."""
+        gate = self._gate
+        ready: list[bytes] = []
+        parcels: list[Parcel] = []
+        while gate:
+            waited, stanza, parcel = gate[0]
+            if waited is not None and waited.pending:
+                break
+            gate.popleft()
+            # A count is told also where the commit failed: the client got errors for its stanzas.
+            if waited is None or waited.failed is None or is_certain(stanza):
+                ready.append(stanza.to_bytes())
+                if (
+                    parcel is not None
+                ):  # from before the stream was managed: no queue answers for it
+                    parcels.append(parcel)
+        if not gate:
+            self._gate = None
+        carrier = self._carrier
+        given = bool(ready) and carrier is not None and carrier.write(b"".join(ready))
+        for parcel in parcels:
+            if given:
+                parcel.arrive()
+            else:
+                parcel.drop()
 
     def _errors_first(self, turn: Turn) -> None:
         """Who is told that its stanzas were handled has been told by then which were refused."""
@@ -211,10 +239,6 @@ class ClientSession(SessionState):
         if counts:
             self._gate = deque(one for one in gate if one not in counts)
             self._gate.extend((None, stanza, None) for _, stanza, _ in counts)
-
-    def _may_leave(self, waited: Turn | None, stanza: Stanza) -> bool:
-        # A count is told also where the commit failed: the client got errors for what it covers.
-        return super()._may_leave(waited, stanza) or is_certain(stanza)
 
     # Acknowledgements (XEP-0198 §4)
 

@@ -95,7 +95,7 @@ class Resumptions:
         if sm is None:
             return
         if self._sessions.pop(sm.id, None) is not None:
-            self._ended[sm.id] = (session.jid.bare.text, _certain(session, sm.handled))
+            self._ended[sm.id] = (session.jid.bare_text, _certain(session, sm.handled))
             if len(self._ended) > _ENDED:
                 self._ended.popitem(last=False)
         self.turns.forget(session)

@@ -51,7 +51,7 @@ class SenderQueues:
 
     def put(self, stanza: Stanza) -> None:
         """Route a stanza when those of the same sender before it have their verdicts."""
-        sender = stanza.from_.bare.text if stanza.from_ is not None else ""
+        sender = stanza.from_.bare_text if stanza.from_ is not None else ""
         queue = self._senders.get(sender)
         if queue is not None:
             queue.append(stanza)

@@ -27,7 +27,7 @@ def saved(session: SessionState, sm: StreamManagement) -> Saved:
         "presence": session.presence.to_bytes().decode() if session.presence else None,
         "slots": session.kept_slots(),
     }
-    return Saved(sm.number, session.jid.bare.text, json.dumps(data).encode())
+    return Saved(sm.number, session.jid.bare_text, json.dumps(data).encode())
 
 
 def presence_of(data: dict[str, Any]) -> Presence | None:

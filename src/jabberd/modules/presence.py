@@ -239,7 +239,7 @@ class Presences:
             return
         told = frozenset(subscribers)
         for jid in directed:
-            if jid.bare.text not in told:
+            if jid.bare_text not in told:
                 self._host.route(presence.replace(to=jid))
 
     def _direct(self, session: Session, presence: Presence, to: JID) -> None:

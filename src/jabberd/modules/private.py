@@ -95,7 +95,7 @@ def _check(children: list[Element]) -> None:
 def _owner(iq: Iq) -> str:
     if iq.from_ is None:
         raise StanzaError(Condition.BAD_REQUEST, "whose storage?")
-    return iq.from_.bare.text
+    return iq.from_.bare_text
 
 
 def load(host: Host, options: Options) -> Module:

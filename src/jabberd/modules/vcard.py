@@ -72,7 +72,7 @@ class VCard:
 def _owner(account: JID | None) -> str:
     if account is None:
         raise StanzaError(Condition.BAD_REQUEST, "whose vCard?")
-    return account.bare.text
+    return account.bare_text
 
 
 def load(host: Host, options: Options) -> Module:

@@ -51,11 +51,13 @@ def check_unit(unit: Unit) -> int:
         StorageError: a text cannot be stored, or a key is smaller than its entry's time allows.
     """
     texts: list[str] = []
-    most = 0
+    most, before, base = 0, 0.0, 0
     for key, _, _, resource, at, _, unique, _, _ in unit.entries:
         # Owners and peers are looked at when their names are new.
         texts += (resource, unique)
-        late = (key >> KEY_BITS) - (int(at * 1000) if at > 0 else 0)
+        if at != before:  # entries of one turn have the same time
+            before, base = at, int(at * 1000) if at > 0 else 0
+        late = (key >> KEY_BITS) - base
         if late > most:
             most = late
         elif late < 0:

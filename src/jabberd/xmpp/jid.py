@@ -25,17 +25,18 @@ class JID:
         domain: the domainpart, never empty.
         resource: the resourcepart, or an empty string.
         text: the whole address in its canonical form.
+        bare_text: the same without the resourcepart.
         xml: `text` escaped for use as an attribute value.
     """
 
-    __slots__ = ("_bare", "domain", "local", "resource", "text", "xml")
+    __slots__ = ("_bare", "bare_text", "domain", "local", "resource", "text", "xml")
 
     def __init__(self, local: str, domain: str, resource: str = "") -> None:
         # Parts must have been prepared: use `parse` or `with_resource` on foreign text.
         self.local = local
         self.domain = domain
         self.resource = resource
-        text = f"{local}@{domain}" if local else domain
+        self.bare_text = text = f"{local}@{domain}" if local else domain
         if resource:
             text = f"{text}/{resource}"
         self.text = text

@@ -249,7 +249,8 @@ class Scanner:
         kind = self.kind
         if kind is not None:
             content = data[inner:close]
-            if self.plain and self.header.prefixes[0][0] not in content:
+            # `find`, since `in` first tries, and fails, to take the bytes for a number.
+            if self.plain and content.find(self.header.prefixes[0][0]) < 0:
                 found = _addressed(kind, self.attrs, self.lang, tuple(self.children), content, b"")
             else:
                 found = self._scoped(kind, data[begin:inner], data[begin:stop], content)

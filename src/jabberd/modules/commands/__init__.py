@@ -175,7 +175,7 @@ class Commands:
     async def _run(
         self, command: AdHoc, requester: JID, given: tuple[Answers, ...]
     ) -> AdHocForm | AdHocDone:
-        _log.info("%s runs command %s, form %d", requester.bare.text, command.node, len(given))
+        _log.info("%s runs command %s, form %d", requester.bare_text, command.node, len(given))
         # Not asyncio.timeout: a handler may run without a task of its own (core.eager).
         work = asyncio.ensure_future(command.run(requester, given))
         try:

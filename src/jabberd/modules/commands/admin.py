@@ -49,7 +49,7 @@ class AdminCommands:
         ]
 
     def _is_admin(self, jid: JID) -> bool:
-        return jid.bare.text in self._admins
+        return jid.bare_text in self._admins
 
     async def _run(
         self, registry: CommandRegistry, command: Command, _requester: JID, given: Sequence[Answers]

@@ -91,7 +91,7 @@ class Retractions:
             return
         in_room = _ROOM in message.children
         self._jobs.append(
-            _Job(account.text, peer.bare.text, sent, unique, message.id, target, in_room)
+            _Job(account.text, peer.bare_text, sent, unique, message.id, target, in_room)
         )
         if not self._at_work:
             self._at_work = True

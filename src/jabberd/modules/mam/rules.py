@@ -22,6 +22,7 @@ SPACE: Final = "mam"
 
 _KEY: Final = "prefs"
 _NOTHING: Final = Prefs(Default.NEVER)
+_ALWAYS: Final = Default.ALWAYS  # looking up a member of an Enum takes time
 
 
 class Rules:
@@ -37,16 +38,11 @@ class Rules:
     def __init__(self, host: Host, default: Default, *, searchable: bool, cache: int) -> None:
         self._host = host
         self._default = Prefs(default)
-        self._searchable = searchable
+        self.searchable = searchable
         self._most = cache
         self._size = 0
         self._cache: OrderedDict[str, Prefs | None] = OrderedDict()
         self._temporary: set[str] = set()
-
-    @property
-    def searchable(self) -> bool:
-        """See `ArchiveRules.searchable`."""
-        return self._searchable
 
     # Every message passes here, twice.
 
@@ -71,7 +67,7 @@ class Rules:
     def _decide(
         self, prefs: Prefs, message: Message, account: JID, outgoing: bool
     ) -> bool | Awaitable[bool]:
-        if prefs.default is Default.ALWAYS and not prefs.never:
+        if prefs.default is _ALWAYS and not prefs.never:
             return True
         # XEP-0441 §2.3.2, §2.3.3.
         peer = (message.to if outgoing else message.from_) or self._host.domain
@@ -145,7 +141,7 @@ class Rules:
     def closed(self, session: Session) -> None:
         """The session is gone; a temporary account goes with its last one."""
         if not self._host.sessions(session.jid.bare):
-            self._temporary.discard(session.jid.bare.text)
+            self._temporary.discard(session.jid.bare_text)
 
     def deleting(self, account: JID) -> None:
         """The account goes, and what it wanted goes with it.

@@ -72,7 +72,7 @@ def wish_of(asked: Query, key_of: Callable[[str], int | None], most: int) -> Wis
     least, greatest = (ahead, behind) if descending else (behind, ahead)
     from_end = page.before is not None
     query = ArchiveQuery(
-        peer=asked.with_.bare.text if asked.with_ else "",
+        peer=asked.with_.bare_text if asked.with_ else "",
         resource=asked.with_.resource if asked.with_ else "",
         start=_start(asked.start),
         end=_end(asked.end),

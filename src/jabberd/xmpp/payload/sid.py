@@ -15,7 +15,9 @@ from jabberd.xmpp.stanza import Message, qname
 STANZA_ID: Final = qname(ns.SID, "stanza-id")
 """The name of what `stanza_id` writes, for `Message.with_tail`."""
 
-_ORIGIN_ID: Final = qname(ns.SID, "origin-id")
+ORIGIN_ID: Final = qname(ns.SID, "origin-id")
+"""The name of what `origin_id` reads."""
+
 # How clients write it, if the value needs no unescaping. Possessive, so that it cannot backtrack.
 _USUAL: Final = re.compile(
     rb"""<origin-id(?:\s++xmlns=(?:'[^'<>]*+'|"[^"<>]*+"))?\s++id=(?:'([^'<>&\s]*+)'|"([^"<>&\s]*+)")"""
@@ -31,7 +33,7 @@ def stanza_id(by: JID, id: str) -> bytes:  # noqa: A002 -- the attribute's name 
 
 def origin_id(message: Message) -> str:
     """The identifier that the sender's client gave the message; empty where it gave none (§2.2)."""
-    if _ORIGIN_ID not in message.children:
+    if ORIGIN_ID not in message.children:
         return ""
     # A child of that name is there. Where its name is written only once, there it is, and
     # nowhere deeper inside: so it need not be parsed.
