@@ -22,6 +22,7 @@ class Carrier:
     """A connection that remembers what was written to it."""
 
     waiting = 0
+    takes = True
 
     def __init__(self) -> None:
         self.written: list[bytes] = []

@@ -20,6 +20,7 @@ from jabberd.core.ports import PresenceApi
 from jabberd.core.registry import Registry, run, show
 from jabberd.core.session import Session, Sessions
 from jabberd.core.verdict import VERDICTS, Delivered, Dropped, Handled, Verdict
+from jabberd.storage.log_api import Flag
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
@@ -31,6 +32,7 @@ _BY: Final = "delivery"
 _HERE: Final = delivery.Presence.HERE
 _BARE: Final = Target.BARE
 _MOST, _EXACT, _ALL = Action.MOST, Action.EXACT, Action.ALL
+_AWAITING: Final = int(Flag.AWAITING)
 _STRANGE: Final = frozenset({sid.STANZA_ID, carbons.SENT, carbons.RECEIVED})
 
 
@@ -167,12 +169,12 @@ class Receiver:
     ) -> Verdict | Awaitable[Verdict]:
         """Write it into the account's log, where it belongs there, and to these sessions."""
         parcel: Parcel | None = None
-        if keeps:
+        alone = len(self._sessions.of(account.text)) <= len(reached)
+        if keeps and not (keeps == _AWAITING and alone and _passes(origin, reached)):
             message, parcel = self._keeper.receive(message, account, keeps, origin)
         for session in reached:
             session.send(message, parcel)
         verdict = _delivered(reached)
-        alone = len(self._sessions.of(account.text)) <= len(reached)
         copy = self._stations.message.copies(message, alone=alone)
         if copy:
             flow = Flow(Side.RECEIVED, account, origin, reached, message, parcel)
@@ -341,6 +343,20 @@ def _delivered(to: tuple[Session, ...]) -> Delivered:
     if len(to) == 1:
         return to[0].delivered
     return Delivered(tuple([session.jid.text for session in to]))
+
+
+def _passes(origin: Session | None, reached: tuple[Session, ...]) -> bool:
+    """Whether a message that no archive has needs no disk on its way from client to client.
+
+    Its sender is told nothing about it (XEP-0198), so nothing is promised; and it has left before
+    anything else can happen.
+    """
+    if origin is None or origin.managed:
+        return False
+    for session in reached:  # noqa: SIM110 -- every such message passes here
+        if not session.takes_at_once:
+            return False
+    return True
 
 
 def _address(stanza: Stanza) -> JID:

@@ -104,6 +104,14 @@ class Session(Protocol):
     def connected(self) -> bool:
         """Whether a client is there now; False while the session waits to be resumed."""
 
+    @property
+    def managed(self) -> bool:
+        """Whether its client is told what was handled, and tells what it has (XEP-0198)."""
+
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether what is sent now has left when `send` returns, and is nobody's worry then."""
+
     def get(self, slot: Slot[T]) -> T:
         """What a module keeps here, or the slot's default."""
 
@@ -185,6 +193,16 @@ class SessionState:
     def connected(self) -> bool:
         """Whether a client is there now."""
         return True
+
+    @property
+    def managed(self) -> bool:
+        """Whether its client is told what was handled, and tells what it has (XEP-0198)."""
+        return False
+
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether what is sent now has left when `send` returns, and is nobody's worry then."""
+        return self._held is None and self._filter is None and not self._gate and not self.ended
 
     def write(self, stanza: Stanza) -> None:
         """Write a stanza to whatever carries the session."""

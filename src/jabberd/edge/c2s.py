@@ -126,6 +126,11 @@ class ClientConnection:
         """Bytes that were written and have not left yet."""
         return self._wire.buffered if self._wire is not None else 0
 
+    @property
+    def takes(self) -> bool:
+        """Whether `write` takes bytes."""
+        return self._wire is not None and not self._unread
+
     def write(self, data: bytes) -> bool:
         """Write bytes of the stream; a client that does not read is disconnected."""
         wire = self._wire

@@ -14,6 +14,10 @@ class Carrier(Protocol):
     def waiting(self) -> int:
         """Bytes that were written and have not left yet."""
 
+    @property
+    def takes(self) -> bool:
+        """Whether `write` takes bytes."""
+
     def write(self, data: bytes) -> bool:
         """Write bytes of the stream; False where the connection takes none any more."""
 

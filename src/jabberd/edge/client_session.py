@@ -94,6 +94,17 @@ class ClientSession(SessionState):
         """Whether a client is there now."""
         return self._carrier is not None
 
+    @property
+    def managed(self) -> bool:
+        """Whether its client is told what was handled, and tells what it has (XEP-0198)."""
+        return self.sm is not None
+
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether what is sent now has left when `send` returns, and is nobody's worry then."""
+        carrier = self._carrier
+        return self.sm is None and carrier is not None and carrier.takes and super().takes_at_once
+
     # The beginning
 
     def expect(self) -> None:
