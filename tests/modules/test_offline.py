@@ -187,6 +187,7 @@ async def test_a_message_on_its_way_into_the_log_is_not_stranded(
 ) -> None:
     slow = _SlowLog(im, monkeypatch)
     slow.reads.set()
+    monkeypatch.setattr(RecordingSession, "managed", True)
     alice, bob = await im.login("alice/desk"), await im.login("bob/desk")
     stanza = read_stanza(message("m").encode()).replace(from_=alice.jid)
     assert isinstance(im.router.submit(stanza, alice), Stored)
@@ -285,6 +286,7 @@ async def test_who_comes_while_a_message_is_being_kept_gets_it_first(
 ) -> None:
     slow = _SlowLog(im, monkeypatch)
     slow.reads.set()
+    monkeypatch.setattr(RecordingSession, "managed", True)
     alice, bob = await im.login("alice/desk"), await im.login("bob/desk")
     count = im.stores.log.count_waiting
     counting, counted = asyncio.Event(), asyncio.Event()
@@ -312,3 +314,20 @@ async def test_who_comes_while_a_message_is_being_kept_gets_it_first(
     await im.quiet()
     assert bodies(bob) == ["m0", "m1"]
     assert await waiting(im) == 0
+
+
+async def test_who_is_told_nothing_is_read_on_when_it_is_on_the_disk(
+    im: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = _SlowLog(im, monkeypatch)
+    slow.reads.set()
+    alice = await im.login("alice/desk")
+    stanza = read_stanza(message("m").encode()).replace(from_=alice.jid)
+    keeping = im.router.submit(stanza, alice)
+    assert isinstance(keeping, asyncio.Task)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not keeping.done()
+    slow.writes.set()
+    assert isinstance(await asyncio.wait_for(keeping, 5), Stored)
+    assert await waiting(im) == 1

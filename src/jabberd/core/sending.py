@@ -16,7 +16,7 @@ from jabberd.core.module import Flow, Outcome, Side
 from jabberd.core.registry import Registry, run, show
 from jabberd.core.resent import unique_of
 from jabberd.core.session import Session, Sessions
-from jabberd.core.verdict import VERDICTS, Dropped, Verdict
+from jabberd.core.verdict import VERDICTS, Dropped, Stored, Verdict
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.payload import sid
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
@@ -122,7 +122,11 @@ class Sender:
         over: asyncio.Future[None],
     ) -> Verdict:
         try:
-            return await coming
+            verdict = await coming
+            if isinstance(verdict, Stored) and not session.managed:
+                # Nothing but the answer to what it sends next tells such a client that it was kept.
+                await self._keeper.settled()
+            return verdict
         except BaseException:
             self._keeper.forget_sent(message, session)
             raise
