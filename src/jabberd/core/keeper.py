@@ -293,7 +293,11 @@ class Keeper:
             message = message.with_child(delay(entry.at, self._domain, "Offline storage"))
         if entry.flags & _VISIBLE:
             message = self.stamped(message, session.jid.bare, entry.key)
-        session.send(message, self._parcel(entry, message.to_bytes()), ahead=True)
+        parcel = self._parcel(entry, message.to_bytes())
+        # The session remembers it before it is sent: else, after a kill, a client that resumes
+        # would get it again as something that still waits.
+        parcel.turn = self._turns.open()
+        session.send(message, parcel, ahead=True)
 
     def parcel_of(self, entry: Entry) -> tuple[bytes, Parcel]:
         """An entry as it was sent to its owner before, and a parcel for it.
