@@ -118,6 +118,9 @@ class Session(Protocol):
     def set(self, slot: Slot[T], value: T) -> None:
         """Keep something here until the session ends."""
 
+    def appear(self, presence: Presence | None, priority: int = 0) -> None:
+        """It has told everybody this presence; None: that it is unavailable."""
+
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client. Never blocks and never raises.
 
@@ -204,6 +207,10 @@ class SessionState:
         """Whether what is sent now has left when `send` returns, and is nobody's worry then."""
         return self._held is None and self._filter is None and not self._gate and not self.ended
 
+    def appear(self, presence: Presence | None, priority: int = 0) -> None:
+        """It has told everybody this presence; None: that it is unavailable."""
+        self.presence, self.priority = presence, priority
+
     def write(self, stanza: Stanza) -> None:
         """Write a stanza to whatever carries the session."""
         raise NotImplementedError(f"nothing carries {self.jid} to write {stanza!r} to")
@@ -226,7 +233,9 @@ class SessionState:
 
     def _detour(self, stanza: Stanza, parcel: Parcel | None) -> None:
         held = self._held
-        if held is None:
+        if held is None or (parcel is not None and parcel.sent and self.managed):
+            # A copy of what the account itself sent overtakes nothing of its pair. Held back it
+            # would be lost with this process: it does not wait in the log.
             if self._filter is None or not self._filter(stanza, parcel):
                 self._emit(stanza, parcel)
         elif parcel is not None:

@@ -239,10 +239,10 @@ class ClientConnection:
             session.begin()
         verdict = self._door.router.submit(stanza, session)
         if session.sm is not None:
-            self._handled(session, stanza, verdict)
+            self._handled(session, verdict)
         return verdict
 
-    def _handled(self, session: ClientSession, stanza: Stanza, verdict: object) -> None:
+    def _handled(self, session: ClientSession, verdict: object) -> None:
         sm = session.sm
         if sm is None:
             return
@@ -251,8 +251,6 @@ class ClientConnection:
             session.work = verdict
         elif session.work is not None:
             session.work = None
-        if isinstance(stanza, Presence):
-            session.changed()
 
     def _control(self, event: Event) -> object:
         if isinstance(event, BadAddress):
@@ -328,7 +326,7 @@ class ClientConnection:
     def _bad_address(self, event: BadAddress) -> None:
         session = self._session
         if session is not None and session.sm is not None:
-            self._handled(session, event.stanza, None)
+            self._handled(session, None)
         if event.attr == "from":
             self.close(StreamError(StreamCondition.INVALID_FROM, event.why))
         elif self._session is not None and event.stanza.type not in {"error", "result"}:

@@ -27,6 +27,7 @@ from jabberd.xmpp.stanza import (
     Iq,
     Message,
     ParseError,
+    Presence,
     Stanza,
     error_reply,
     read_stanza,
@@ -34,7 +35,7 @@ from jabberd.xmpp.stanza import (
 
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
-_EXPECT_SECONDS: Final = 1.0
+_EXPECT_SECONDS: Final = 10.0  # longer than it takes a client on a bad line to speak
 _ASK_STANZAS: Final = 64  # are asked for at once
 _ASK_SECONDS: Final = 0.25  # between two requests for fewer
 _READY_SECONDS: Final = 30.0
@@ -344,12 +345,21 @@ class ClientSession(SessionState):
         if slot.save is not None:
             self.changed()
 
+    def appear(self, presence: Presence | None, priority: int = 0) -> None:
+        """It has told everybody this presence; None: that it is unavailable."""
+        super().appear(presence, priority)
+        self.changed()
+
     def changed(self) -> None:
-        """Something that outlives the process is another by now."""
+        """Something that outlives the process is another by now.
+
+        What is said from now on waits until that is on the disk: who was told that copies are on
+        (XEP-0280), or has seen its own presence, must not resume a session that knows neither.
+        """
         sm = self.sm
         if sm is not None and sm.durable:
             sm.changed = True
-            self._keeping.turns.later(self)
+            self.say(b"", self._keeping.turns.open())
 
     # Without a client, and with one again (XEP-0198 §5)
 

@@ -160,7 +160,7 @@ class Presences:
             return Dropped(_BY, "the session ended meanwhile")
         initial = session.presence is None
         willing = session.priority < 0 <= priority
-        session.presence, session.priority = presence, priority
+        session.appear(presence, priority)
         own = presence.replace(to=account)
         for other in sessions:
             if other.presence is not None:
@@ -208,7 +208,7 @@ class Presences:
         if session not in self._host.sessions(session.jid.bare):
             return Dropped(_BY, "the session ended meanwhile")
         self._depart(session, presence, subscribers)
-        session.presence, session.priority = None, 0
+        session.appear(None)
         session.set(DIRECTED, None)
         return Handled(_BY)
 
@@ -247,14 +247,15 @@ class Presences:
         if presence.type:
             if directed is not None:
                 directed.discard(to)
+                session.set(DIRECTED, directed)
             return
         if directed is None:
             directed = set()
-            session.set(DIRECTED, directed)
         if to not in directed and len(directed) >= self._options.max_directed:
             text = f"directed presence goes to at most {self._options.max_directed} addresses"
             raise StanzaError(Condition.RESOURCE_CONSTRAINT, text)
         directed.add(to)
+        session.set(DIRECTED, directed)
 
     def _tell(self, presence: Presence, contact: JID) -> None:
         # §8.5.2.2.2: presence for those who are not there is not kept.
