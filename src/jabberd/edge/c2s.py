@@ -325,8 +325,10 @@ class ClientConnection:
 
     def _bad_address(self, event: BadAddress) -> None:
         session = self._session
-        if session is not None and session.sm is not None:
-            self._handled(session, None)
+        if session is not None:
+            session.begin()
+            if session.sm is not None:
+                self._handled(session, None)
         if event.attr == "from":
             self.close(StreamError(StreamCondition.INVALID_FROM, event.why))
         elif self._session is not None and event.stanza.type not in {"error", "result"}:
