@@ -167,3 +167,19 @@ async def test_a_copy_of_what_the_account_sent_is_not_held_back(
     await passes()
     await disk.turns()
     assert b"other" in carrier.written
+
+
+async def test_what_is_kept_for_a_client_that_says_nothing_has_a_bound(
+    world: World, carrier: Carrier
+) -> None:
+    facts = SessionFacts(address="", since=0.0, mechanism="", tls="")
+    session = ClientSession(BOB, facts, world.host, Keeping(world.ledger.turns), carrier)
+    session.hold()
+    session.expect()
+    for number in range(32):
+        session.send(Message(id=f"m{number}"))
+    assert carrier.written == b""
+    session.send(Message(id="m32"))
+    at = [carrier.written.index(f"'m{number}'".encode()) for number in range(33)]
+    assert at == sorted(at)
+    assert session.expecting is None

@@ -36,6 +36,7 @@ from jabberd.xmpp.stanza import (
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
 _EXPECT_SECONDS: Final = 10.0  # longer than it takes a client on a bad line to speak
+_EXPECT_MOST: Final = 32  # stanzas that are kept back for one that says nothing
 _ASK_STANZAS: Final = 64  # are asked for at once
 _ASK_SECONDS: Final = 0.25  # between two requests for fewer
 _READY_SECONDS: Final = 30.0
@@ -109,7 +110,7 @@ class ClientSession(SessionState):
     # The beginning
 
     def expect(self) -> None:
-        """Keep back what comes until the client speaks, for a moment at most.
+        """Keep back what comes until the client speaks, but not for long, and not much.
 
         Nearly every client says next whether it counts stanzas (XEP-0198 §3). What was written
         before that is covered by no count: a connection that breaks then takes it along.
@@ -157,7 +158,11 @@ class ClientSession(SessionState):
 
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
-        if not ahead and (self._held is not None or self._filter is not None):
+        held = self._held
+        if held is not None and self.expecting is not None and len(held) >= _EXPECT_MOST:
+            self.begin()
+            held = None
+        if not ahead and (held is not None or self._filter is not None):
             self._detour(stanza, parcel)
         elif parcel is None and self.sm is None and self._gate is None:  # as often: some calls less
             self.write(stanza)
