@@ -287,6 +287,7 @@ async def test_nothing_is_said_before_the_success(server: jabberd.Server) -> Non
         assert (await phone.stanza()).get("id") == "early"
     async with await Wire.connect(server.host, server.port) as wire:
         await wire.login("alice@example.com", "alice", "desk")  # the same for RFC 6120 §7
+        await wire.send("<presence/>")  # who says nothing at first is told nothing either
         assert (await wire.next()).get("id") == "early"
 
 

@@ -360,6 +360,7 @@ async def test_several_hosts(jabberd: Jabberd, start: Callable[..., Server]) -> 
         await log_in(server, "alice@example.org/a", "one") as one,
         await log_in(server, "alice@bücher.example/b", "two") as two,
     ):
+        await two.ping("bücher.example")
         await one.send("<message to='alice@bücher.example/b' id='m'><body>across</body></message>")
         message = await two.next()
         assert message.get("from") == "alice@example.org/a"

@@ -38,7 +38,8 @@ _log: Final = structlog.get_logger("jabberd.c2s")
 _EXPECT_SECONDS: Final = 10.0  # longer than it takes a client on a bad line to speak
 _EXPECT_MOST: Final = 32  # stanzas that are kept back for one that says nothing
 _ASK_STANZAS: Final = 64  # are asked for at once
-_ASK_SECONDS: Final = 0.25  # between two requests for fewer
+_ASK_SECONDS: Final = 0.25  # may see so many requests for fewer:
+_ASK_OFTEN: Final = 3
 _READY_SECONDS: Final = 30.0
 _READY_LOOK: Final = 0.02
 _READY_BYTES: Final = 131_072
@@ -316,17 +317,19 @@ class ClientSession(SessionState):
         """Ask for an acknowledgement.
 
         Not at every stanza (XEP-0198 §8.2): each answer costs a client as much as a message of its
-        own. The first of a burst is asked for together with it, the last soon after.
+        own. In a burst the first ones are asked for together with them, the last ones soon after.
         """
         sm, carrier = self.sm, self._carrier
         if sm is None or carrier is None or not sm.queue or sm.asked:
             return
         now = self._keeping.now()
-        if now < sm.rest and len(sm.queue) < _ASK_STANZAS:
+        if now >= sm.rest:
+            sm.rest, sm.asks = now + _ASK_SECONDS, 0
+        if sm.asks >= _ASK_OFTEN and len(sm.queue) < _ASK_STANZAS:
             self._keeping.turns.later(self)
             return
         sm.asked = now
-        sm.rest = now + _ASK_SECONDS
+        sm.asks += 1
         carrier.write(wire.R)
 
     def journal(self, unit: Unit) -> None:

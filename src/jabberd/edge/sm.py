@@ -65,13 +65,14 @@ class StreamManagement:
         told: the newest `handled` that is on disk or under way there.
         base: the place of the oldest stanza that is not acknowledged.
         asked: when an acknowledgement was asked for that has not come, by the loop's clock.
-        rest: until when nobody asks for a few stanzas, by the loop's clock.
+        asks: how often one was asked for in this while.
+        rest: when this while is over, by the loop's clock.
         changed: what is kept of the session beside its stanzas is not on disk yet.
     """
 
-    __slots__ = ("_forgotten", "_fresh", "_next", "_places", "_rewrite", "asked", "base", "bytes",
-                 "changed", "durable", "handled", "id", "number", "queue", "rest", "seconds",
-                 "told")  # fmt: skip
+    __slots__ = ("_forgotten", "_fresh", "_next", "_places", "_rewrite", "asked", "asks", "base",
+                 "bytes", "changed", "durable", "handled", "id", "number", "queue", "rest",
+                 "seconds", "told")  # fmt: skip
 
     def __init__(self, number: int, id: str, seconds: int, *, durable: bool) -> None:  # noqa: A002 -- XEP-0198's word
         self.number = number
@@ -85,6 +86,7 @@ class StreamManagement:
         self.bytes = 0
         self.asked = 0.0
         self.rest = 0.0
+        self.asks = 0
         self.changed = durable
         self._next = 0  # the place of the next stanza
         self._places: list[int] | None = None  # of the first in the queue, after a restart
