@@ -35,7 +35,7 @@ from jabberd.xmpp.stanza import (
 
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
-_EXPECT_SECONDS: Final = 10.0  # longer than it takes a client on a bad line to speak
+_EXPECT_SECONDS: Final = 3.0  # longer than most clients on a bad line take to speak
 _EXPECT_MOST: Final = 32  # stanzas that are kept back for one that says nothing
 _ASK_STANZAS: Final = 64  # are asked for at once
 _ASK_SECONDS: Final = 0.25  # may see so many requests for fewer:
