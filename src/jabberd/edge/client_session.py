@@ -227,6 +227,7 @@ class ClientSession(SessionState):
         """Write what nothing holds back any more, in one piece."""
         gate = self._gate
         ready: list[bytes] = []
+        # Of stanzas from before the stream was managed: no queue answers for them.
         parcels: list[Parcel] = []
         while gate:
             waited, stanza, parcel = gate[0]
@@ -236,9 +237,7 @@ class ClientSession(SessionState):
             # A count is told also where the commit failed: the client got errors for its stanzas.
             if waited is None or waited.failed is None or is_certain(stanza):
                 ready.append(stanza.to_bytes())
-                if (
-                    parcel is not None
-                ):  # from before the stream was managed: no queue answers for it
+                if parcel is not None:
                     parcels.append(parcel)
         if not gate:
             self._gate = None
