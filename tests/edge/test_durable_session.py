@@ -11,12 +11,13 @@ import pytest_asyncio
 from jabberd.core.parcel import Parcel
 from jabberd.core.session import SessionFacts
 from jabberd.core.turns import Turns
+from jabberd.edge import client_session
 from jabberd.edge.client_session import ClientSession
 from jabberd.edge.sm import Bounds, StreamManagement, unpack
 from jabberd.storage.log_api import Entry, Flag, Unit
 from jabberd.xmpp.error import StreamError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Message, Presence
+from jabberd.xmpp.stanza import Iq, Message, Presence
 from tests.modules.host import World
 
 pytestmark = pytest.mark.asyncio
@@ -183,3 +184,29 @@ async def test_what_is_kept_for_a_client_that_says_nothing_has_a_bound(
     at = [carrier.written.index(f"'m{number}'".encode()) for number in range(33)]
     assert at == sorted(at)
     assert session.expecting is None
+
+
+async def test_messages_wait_longest_for_a_client_that_says_nothing(
+    world: World, carrier: Carrier, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_session, "_EXPECT_SECONDS", 0.01)
+    facts = SessionFacts(address="", since=0.0, mechanism="", tls="")
+    session = ClientSession(BOB, facts, world.host, Keeping(world.ledger.turns), carrier)
+    session.hold()
+    session.expect()
+    sent = Message(from_=JID.parse("alice@example.com"), id="kept", inner=b"<body>m</body>")
+    stanza, parcel = world.host.keeper.receive(sent, BOB.bare, int(Flag.VISIBLE), None)
+    session.send(stanza, parcel)
+    session.send(Iq(id="early", type="get"))
+    await asyncio.sleep(0.05)
+    session.send(Iq(id="late", type="get"))
+    await disk.turns()
+    assert carrier.written.index(b"early") < carrier.written.index(b"late")
+    assert b"kept" not in carrier.written
+    assert [unit for unit in disk.units if parcel.key in unit.awaiting]
+    session.abandon()
+    waiting = asyncio.create_task(world.host.keeper.waiting(BOB.bare))
+    while not waiting.done():
+        await disk.turns()
+        await passes()
+    assert waiting.result() == 1

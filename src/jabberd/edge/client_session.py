@@ -36,6 +36,7 @@ from jabberd.xmpp.stanza import (
 T = TypeVar("T")
 _log: Final = structlog.get_logger("jabberd.c2s")
 _EXPECT_SECONDS: Final = 3.0  # longer than most clients on a bad line take to speak
+_SILENT_SECONDS: Final = 30.0  # longer than a line stalls that is not given up
 _EXPECT_MOST: Final = 32  # stanzas that are kept back for one that says nothing
 _ASK_STANZAS: Final = 64  # are asked for at once
 _ASK_SECONDS: Final = 0.25  # may see so many requests for fewer:
@@ -73,7 +74,7 @@ class ClientSession(SessionState):
         expecting: ends the wait for its client's first words, see `expect`.
     """
 
-    __slots__ = ("_carrier", "_host", "_keeping", "expecting", "since", "sm", "work")
+    __slots__ = ("_carrier", "_host", "_keeping", "_silent", "expecting", "since", "sm", "work")
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class ClientSession(SessionState):
         self.since = 0.0
         self.work: asyncio.Task[object] | None = None
         self.expecting: asyncio.TimerHandle | None = None
+        self._silent = False  # its client has said nothing for a while: only messages wait
 
     @property
     def connected(self) -> bool:
@@ -114,19 +116,33 @@ class ClientSession(SessionState):
         """Keep back what comes until the client speaks, but not for long, and not much.
 
         Nearly every client says next whether it counts stanzas (XEP-0198 §3). What was written
-        before that is covered by no count: a connection that breaks then takes it along.
+        before that is covered by no count: a connection that breaks then takes it along. Messages
+        that the log has lose nothing by waiting longer than the rest: that may be what the client
+        waits for.
         """
         if self.sm is not None:  # it has said so at its login
             self.release()
         else:
             loop = asyncio.get_running_loop()
-            self.expecting = loop.call_later(_EXPECT_SECONDS, self.begin)
+            self.expecting = loop.call_later(_EXPECT_SECONDS, self._says_nothing)
+
+    def _says_nothing(self) -> None:
+        """It may be one that listens only; or its line stalls, and breaks yet."""
+        held = self._held or []
+        self._held = [one for one in held if one[1] is not None]
+        self._silent = True
+        for stanza, parcel in held:
+            if parcel is None:
+                self._emit(stanza, None)
+        loop = asyncio.get_running_loop()
+        self.expecting = loop.call_later(_SILENT_SECONDS - _EXPECT_SECONDS, self.begin)
 
     def begin(self) -> None:
         """The client has spoken, or is one that listens only."""
         timer, self.expecting = self.expecting, None
         if timer is not None:
             timer.cancel()
+            self._silent = False
             self.release()
 
     # Out
@@ -160,9 +176,12 @@ class ClientSession(SessionState):
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
         held = self._held
-        if held is not None and self.expecting is not None and len(held) >= _EXPECT_MOST:
-            self.begin()
-            held = None
+        if held is not None and self.expecting is not None:
+            if len(held) >= _EXPECT_MOST:
+                self.begin()
+                held = None
+            elif self._silent and parcel is None:
+                ahead = True
         if not ahead and (held is not None or self._filter is not None):
             self._detour(stanza, parcel)
         elif parcel is None and self.sm is None and self._gate is None:  # as often: some calls less
