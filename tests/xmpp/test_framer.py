@@ -58,6 +58,43 @@ def inside(*pieces: bytes, limits: Limits = ROOMY) -> list[Frame]:
     return frames[1:]
 
 
+REQUEST = b"<r xmlns='urn:xmpp:sm:3'/>"
+
+
+@pytest.mark.parametrize("request_", [REQUEST, REQUEST.replace(b"'", b'"')])
+@pytest.mark.parametrize(
+    ("before", "frames"),
+    [
+        (b"", 1),
+        (b" \n", 1),
+        (b"<message/>", 2),
+        (b"<message><body>a &lt; b</body></message> ", 2),
+        (REQUEST + b"<presence/>" + REQUEST, 4),
+        (b"<message>", 0),
+        (b"<message><body>", 0),
+        (b"<message><body><![CDATA[", 0),
+        (b"<message><body>]]", 0),
+        (b"<message id=", 0),
+        (b"<message", 0),
+        (b"<", 0),
+        (b"text", 0),
+        (b"<!-- ", 0),
+        (b"</message>", 0),
+        (b"</stream:stream>", 1),
+    ],
+)
+def test_a_request_at_the_end_is_read_as_any_other_element(
+    before: bytes, frames: int, request_: bytes
+) -> None:
+    # XEP-0198 §4: what most of the bytes end with that a client sends need no parser.
+    whole = [HEADER + before + request_ + b"<presence/>", END]
+    quick = [HEADER, before + request_, b"<presence/>", END]
+    assert shown_of(quick) == shown_of(whole)
+    assert shown_of([HEADER, before, request_, b"<presence/>", END]) == shown_of(whole)
+    found = [one for one in inside(before + request_) if not isinstance(one, Broken)]
+    assert len(found) == frames
+
+
 # However it is cut
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final, cast
+from typing import Final
 
 import structlog
 
@@ -23,14 +23,13 @@ from jabberd.xmpp.error import (
 )
 from jabberd.xmpp.frames import BadAddress, Nonza
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, error_reply
+from jabberd.xmpp.stanza import Stanza, error_reply
 from jabberd.xmpp.stream import events
 from jabberd.xmpp.stream.events import Event
 from jabberd.xmpp.stream.policy import HostPolicy
 from jabberd.xmpp.stream.receiving import ReceivingStream
 
 _log: Final = structlog.get_logger("jabberd.c2s")
-_STANZAS: Final = frozenset({Message, Presence, Iq})
 
 
 class ClientConnection:
@@ -188,8 +187,11 @@ class ClientConnection:
             self.flush()
             return
         for index, event in enumerate(found):
-            if type(event) in _STANZAS:
-                work = self._stanza(cast("Stanza", event))
+            if isinstance(event, Stanza):
+                work = self._stanza(event)
+            elif isinstance(event, Nonza):
+                self._nonza(event)
+                continue
             else:
                 work = self._control(event)
             if isinstance(work, asyncio.Task):
@@ -255,8 +257,6 @@ class ClientConnection:
     def _control(self, event: Event) -> object:
         if isinstance(event, BadAddress):
             self._bad_address(event)
-        elif isinstance(event, Nonza):
-            self._nonza(event)
         elif isinstance(event, events.UpgradeToTls):
             self.flush()
             if self._wire is not None and self._stream is not None:

@@ -11,6 +11,8 @@ _CHUNK = 8192
 _RECORD = 16_384
 """The most plain bytes in one record (RFC 8446 §5.1)."""
 _HEADER = 5
+_OVERHEAD = 1024
+"""More than one record has beside its plain bytes; room for less is to be had without a search."""
 _ALL = 1 << 30
 _TLS_1_3 = "TLSv1.3"
 
@@ -134,7 +136,7 @@ class TlsSession:
         connection = self._connection
         try:
             connection.bio_write(data)
-            return connection.recv(_RECORD)
+            return connection.recv(size)  # one record, which holds less than that
         except SSL.Error as error:
             self._interrupted(error)
             return b""
@@ -180,7 +182,9 @@ class TlsSession:
         try:
             if len(data) <= _CHUNK:
                 connection.send(data)
-                return connection.bio_read(2 * _RECORD)
+                most = len(data) + _OVERHEAD
+                sealed = connection.bio_read(most)
+                return sealed if len(sealed) < most else sealed + self.take()
             pieces = []
             view = memoryview(data)
             while view:

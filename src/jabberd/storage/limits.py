@@ -50,20 +50,26 @@ def check_unit(unit: Unit) -> int:
     Raises:
         StorageError: a text cannot be stored, or a key is smaller than its entry's time allows.
     """
-    texts: list[str] = []
-    most, before, base = 0, 0.0, 0
-    for key, _, _, resource, at, _, unique, _, _ in unit.entries:
-        # Owners and peers are looked at when their names are new.
-        texts += (resource, unique)
-        if at != before:  # entries of one turn have the same time
-            before, base = at, int(at * 1000) if at > 0 else 0
-        late = (key >> KEY_BITS) - base
-        if late > most:
-            most = late
-        elif late < 0:
-            raise StorageError("the key of an entry is not of its time")
-    check_text("".join(texts), *[saved.owner for saved in unit.sessions.values()])
-    return most
+    check_text(*[saved.owner for saved in unit.sessions.values()])
+    if not unit.entries:
+        return 0
+    # Column by column: many entries are looked at in a few calls. Owners and peers are looked at
+    # when their names are new.
+    keys, _, _, resources, ats, _, uniques, _, _ = zip(*unit.entries, strict=True)
+    check_text("".join(resources), "".join(uniques))
+    late: list[int]
+    if len(set(ats)) == 1:  # as the entries of one turn have
+        base = _milliseconds(ats[0])
+        late = [(key >> KEY_BITS) - base for key in (min(keys), max(keys))]
+    else:
+        late = [(key >> KEY_BITS) - _milliseconds(at) for key, at in zip(keys, ats, strict=True)]
+    if min(late) < 0:
+        raise StorageError("the key of an entry is not of its time")
+    return max(late)
+
+
+def _milliseconds(at: float) -> int:
+    return int(at * 1000) if at > 0 else 0
 
 
 def clamp(number: int) -> int:

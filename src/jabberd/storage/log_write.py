@@ -214,11 +214,17 @@ class LogWriter:
                 shared.erased.pop(owner, None)
 
     def _add(self, connection: Connection, unit: Unit) -> None:
-        names = {entry.owner for entry in unit.entries} | {entry.peer for entry in unit.entries}
-        ids = self._numbers(connection, names)
-        values: list[Any] = []
-        for key, owner, peer, resource, at, flags, unique, doc, stanza in unit.entries:
-            values += (key, ids[owner], ids[peer], int(flags), doc, at, resource, unique, stanza)
+        # Column by column, and back into rows: a loop would cost as much as the commit.
+        keys, owners, peers, resources, ats, flags, uniques, docs, stanzas = zip(
+            *unit.entries, strict=True
+        )
+        number = self._numbers(connection, {*owners, *peers}).__getitem__
+        rows = zip(
+            *(keys, map(number, owners), map(number, peers), map(int, flags)),
+            *(docs, ats, resources, uniques, stanzas),
+            strict=True,
+        )
+        values: list[Any] = list(chain.from_iterable(rows))
         self._dialect.add_log(connection, values)
         if self._index is not None:
             self._index.add(connection, values)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Final
 from xml.parsers import expat
 
-from jabberd.xmpp import ns
+from jabberd.xmpp import ns, sm
 from jabberd.xmpp.element import Element, escape_text
 from jabberd.xmpp.error import StreamCondition, StreamError
 from jabberd.xmpp.frames import (
@@ -53,6 +53,10 @@ _RECYCLE_AFTER: Final = 4 * 1024 * 1024
 _POOL_HEADERS: Final = 16
 _POOL_DEPTH: Final = 8
 _OPENINGS: Final = 256  # stream headers whose meaning is kept
+
+# What ends nearly everything that a client with XEP-0198 writes: an element that needs no parser,
+# since it declares what it uses.
+_REQUESTS: Final = (sm.R, sm.R.replace(b"'", b'"'))
 _LONGEST_OPENING: Final = 512
 
 
@@ -99,6 +103,19 @@ class Scanner:
 
     def feed(self, data: bytes) -> bool:
         """Parse; whole frames are appended to `frames`. True when the scanner is idle again."""
+        if not data.endswith(_REQUESTS) or self.single:
+            return self._parse(data)
+        before, request = data[: -len(sm.R)], data[-len(sm.R) :]
+        if before:
+            idle = self._parse(before)
+        else:
+            idle = self.depth == 1 and not self.data and not self.held
+        if not idle:  # it is inside of something, and perhaps only looks like one
+            return self._parse(request)
+        self.frames.append(Nonza(ns.SM, "r", {}, request, self.header.scope))
+        return True
+
+    def _parse(self, data: bytes) -> bool:
         pending = len(self.data)
         if pending > _HOLD:
             self._parts.append(data)

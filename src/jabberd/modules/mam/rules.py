@@ -43,6 +43,7 @@ class Rules:
         self._size = 0
         self._cache: OrderedDict[str, Prefs | None] = OrderedDict()
         self._temporary: set[str] = set()
+        self._all: set[str] = set()  # of those in the cache, who wants everything to be kept
 
     # Every message passes here, twice.
 
@@ -51,6 +52,9 @@ class Rules:
         if not archivable(message, outgoing=outgoing):
             return False
         owner = account.text
+        if owner in self._all:
+            self._cache.move_to_end(owner)
+            return True
         if owner in self._temporary:
             return False
         try:
@@ -67,7 +71,7 @@ class Rules:
     def _decide(
         self, prefs: Prefs, message: Message, account: JID, outgoing: bool
     ) -> bool | Awaitable[bool]:
-        if prefs.default is _ALWAYS and not prefs.never:
+        if _keeps_all(prefs):
             return True
         # XEP-0441 §2.3.2, §2.3.3.
         peer = (message.to if outgoing else message.from_) or self._host.domain
@@ -125,8 +129,13 @@ class Rules:
             self._size -= _size(self._cache.pop(owner))
         self._cache[owner] = prefs
         self._size += _size(prefs)
+        self._all.discard(owner)
+        if _keeps_all(prefs or self._default) and owner not in self._temporary:
+            self._all.add(owner)
         while self._size > self._most and len(self._cache) > 1:
-            self._size -= _size(self._cache.popitem(last=False)[1])
+            gone, old = self._cache.popitem(last=False)
+            self._all.discard(gone)
+            self._size -= _size(old)
 
     # The lives of sessions and accounts
 
@@ -135,6 +144,7 @@ class Rules:
         account = session.jid.bare
         if session.facts.temporary:
             self._temporary.add(account.text)
+            self._all.discard(account.text)
         else:
             await self.prefs(account)
 
@@ -150,6 +160,10 @@ class Rules:
         the meantime does not count.
         """
         self._remember(account.text, None)
+
+
+def _keeps_all(prefs: Prefs) -> bool:
+    return prefs.default is _ALWAYS and not prefs.never
 
 
 def _size(prefs: Prefs | None) -> int:

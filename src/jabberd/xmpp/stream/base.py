@@ -72,7 +72,7 @@ class Stream:
             return self._negotiate()
         frames = self._framer.feed(data)
         # Only the end of a stream has to be looked at here, and it is always the last frame.
-        if frames and type(frames[-1]) not in _STANZAS:
+        if frames and not _flows_on(frames[-1]):
             return [event for frame in frames for event in self._flowing(frame)]
         return frames  # type: ignore[return-value]  # what is left are events themselves
 
@@ -171,6 +171,10 @@ class Stream:
 
     def _write(self, element: Element) -> None:
         self._output.append(element.to_bytes(self._content))
+
+
+def _flows_on(frame: Frame) -> bool:
+    return type(frame) in _STANZAS or (isinstance(frame, Nonza) and frame.ns != ns.STREAM)
 
 
 def attr(name: str, value: str) -> str:
