@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Final
 from xml.parsers import expat
 
-from jabberd.xmpp import ns, sm
+from jabberd.xmpp import ns, quick, sm
 from jabberd.xmpp.element import Element, escape_text
 from jabberd.xmpp.error import StreamCondition, StreamError
 from jabberd.xmpp.frames import (
@@ -31,7 +31,7 @@ from jabberd.xmpp.frames import (
 from jabberd.xmpp.header import Header
 from jabberd.xmpp.jid import InvalidJID, parse_jid
 from jabberd.xmpp.parser import from_expat, make_parser
-from jabberd.xmpp.stanza import AnyStanza, qname
+from jabberd.xmpp.stanza import AnyStanza, Message, qname
 
 SPACE: Final = b" \t\r\n"
 LANG: Final = f"{ns.XML} lang"
@@ -64,9 +64,9 @@ class Scanner:
     """An expat parser inside a stream whose header it has been fed."""
 
     __slots__ = (
-        "_parts", "attrs", "base", "begin", "children", "data", "declarations", "depth",
-        "done", "elements", "end", "frames", "header", "held", "kind", "lang", "limits", "name",
-        "parser", "plain", "rescanned", "single", "total",
+        "_fits", "_judged", "_parts", "attrs", "base", "begin", "children", "data",
+        "declarations", "depth", "done", "elements", "end", "frames", "header", "held", "kind",
+        "lang", "limits", "name", "parser", "plain", "rescanned", "single", "total",
     )  # fmt: skip
 
     def __init__(self, header: Header) -> None:
@@ -86,6 +86,8 @@ class Scanner:
         self.single = False
         self.kind: type[AnyStanza] | None = None  # of the stanza under way, if it is one
         self.plain = False  # the stanza under way needs nothing but its address
+        self._judged: Limits | None = None  # the limits of which `_fits` tells
+        self._fits = False
         self._parts: list[bytes] = []  # held back, not fed to expat yet
         self.held = 0  # bytes in them
         self.parser = make_parser()
@@ -103,17 +105,50 @@ class Scanner:
 
     def feed(self, data: bytes) -> bool:
         """Parse; whole frames are appended to `frames`. True when the scanner is idle again."""
-        if not data.endswith(_REQUESTS) or self.single:
+        if self.single:
             return self._parse(data)
-        before, request = data[: -len(sm.R)], data[-len(sm.R) :]
-        if before:
-            idle = self._parse(before)
-        else:
-            idle = self.depth == 1 and not self.data and not self.held
-        if not idle:  # it is inside of something, and perhaps only looks like one
-            return self._parse(request)
-        self.frames.append(Nonza(ns.SM, "r", {}, request, self.header.scope))
+        idle = self.depth == 1 and not self.data and not self.held
+        if idle:
+            place = self._skim(data)
+            if place == len(data):
+                return True
+            data = data[place:]
+        if not data.endswith(_REQUESTS):
+            return self._parse(data)
+        if not self._parse(data[: -len(sm.R)]):
+            # It is inside of something, and perhaps only looks like one.
+            return self._parse(data[-len(sm.R) :])
+        self._skim(data[-len(sm.R) :])
         return True
+
+    def _skim(self, data: bytes) -> int:
+        """Take what needs no parser, from the beginning of bytes between two stanzas on.
+
+        Returns:
+            How much that was.
+        """
+        header, limits, frames = self.header, self.limits, self.frames
+        if limits is not self._judged:
+            self._judged, self._fits = limits, quick.fits(limits)
+        fits = self._fits and header.is_plain
+        place, size = 0, len(data)
+        while place < size:
+            if data.startswith(_REQUESTS, place):
+                end = place + len(sm.R)
+                frames.append(Nonza(ns.SM, "r", {}, data[place:end], header.scope))
+                place = end
+                continue
+            found = quick.message_at(data, place) if fits else None
+            if found is None:
+                break
+            to, from_, id_, type_, lang, children, inner, end = found
+            if end - place > limits.stanza_bytes or inner.find(header.prefixes[0][0]) >= 0:
+                break
+            language = self.lang if lang is None else lang
+            message = Message(None, None, id_, type_, language, children, inner)
+            frames.append(_sent(message, to, from_))
+            place = end
+        return place
 
     def _parse(self, data: bytes) -> bool:
         pending = len(self.data)
@@ -347,17 +382,20 @@ def _addressed(
     stanza = kind(
         None, None, get("id", ""), get("type", ""), get(LANG, lang), children, inner, extra
     )
+    return _sent(stanza, get("to"), get("from"))
+
+
+def _sent(stanza: AnyStanza, to: str | None, from_: str | None) -> Frame:
+    """The stanza with its addresses."""
     bad: BadAddress | None = None
-    text = get("to")
-    if text is not None:
+    if to is not None:
         try:
-            stanza.to = parse_jid(text)
+            stanza.to = parse_jid(to)
         except InvalidJID as error:
             bad = BadAddress(stanza, "to", str(error))
-    text = get("from")
-    if text is not None:
+    if from_ is not None:
         try:
-            stanza.from_ = parse_jid(text)
+            stanza.from_ = parse_jid(from_)
         except InvalidJID as error:
             bad = bad or BadAddress(stanza, "from", str(error))
     return bad or stanza
