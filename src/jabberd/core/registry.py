@@ -95,16 +95,15 @@ class Stations:
     entry: tuple[Step, ...] = ()
     _wanted: frozenset[str] | None = frozenset()  # by the steps of `entry`; None: everything
     _alone: tuple[Step, ...] = ()  # of `copy`, those for accounts with a single client as well
+    _alone_wanted: frozenset[str] | None = frozenset()  # by them
 
     def add(self, phase: Phase, step: Step) -> None:
         """One more handler."""
         setattr(self, phase.value, (*getattr(self, phase.value), step))
         self.entry = (*self.screen, *self.stamp)
-        if all(one.wants for one in self.entry):
-            self._wanted = frozenset[str]().union(*(one.wants for one in self.entry))
-        else:
-            self._wanted = None
+        self._wanted = _wanted(self.entry)
         self._alone = tuple(one for one in self.copy if not one.others)
+        self._alone_wanted = _wanted(self._alone)
 
     def copies(self, message: Message, *, alone: bool) -> tuple[Step, ...]:
         """Those of `copy` that are asked about a message.
@@ -115,16 +114,22 @@ class Stations:
         """
         if not alone:
             return self.copy
-        steps = self._alone
-        for step in steps:
-            if not step.wants or not step.wants.isdisjoint(message.children):
-                return steps
-        return ()
+        wanted = self._alone_wanted
+        if wanted is not None and wanted.isdisjoint(message.children):
+            return ()
+        return self._alone
 
     def concerns(self, stanza: Stanza) -> bool:
         """Whether one of `entry` may want to look at this stanza."""
         wanted = self._wanted
         return wanted is None or not wanted.isdisjoint(stanza.children)
+
+
+def _wanted(steps: Sequence[Step]) -> frozenset[str] | None:
+    """The children that one of these steps wants to look at; None where one wants everything."""
+    if all(step.wants for step in steps):
+        return frozenset[str]().union(*(step.wants for step in steps))
+    return None
 
 
 @dataclass(slots=True)

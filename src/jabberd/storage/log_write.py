@@ -218,13 +218,17 @@ class LogWriter:
         keys, owners, peers, resources, ats, flags, uniques, docs, stanzas = zip(
             *unit.entries, strict=True
         )
-        number = self._numbers(connection, {*owners, *peers}).__getitem__
-        rows = zip(
-            *(keys, map(number, owners), map(number, peers), map(int, flags)),
-            *(docs, ats, resources, uniques, stanzas),
-            strict=True,
-        )
-        values: list[Any] = list(chain.from_iterable(rows))
+        ids = self._numbers(connection, {*owners, *peers})
+        values: list[Any] = [None] * (len(keys) * WIDTH)
+        values[0::WIDTH] = keys
+        values[1::WIDTH] = [ids[owner] for owner in owners]
+        values[2::WIDTH] = [ids[peer] for peer in peers]
+        values[3::WIDTH] = map(int, flags)
+        values[4::WIDTH] = docs
+        values[5::WIDTH] = ats
+        values[6::WIDTH] = resources
+        values[7::WIDTH] = uniques
+        values[8::WIDTH] = stanzas
         self._dialect.add_log(connection, values)
         if self._index is not None:
             self._index.add(connection, values)
