@@ -56,18 +56,22 @@ def keep(rows: list[Journaled], unit: tuple[list[Journaled], dict[int, int]]) ->
     return sorted(rows + journal, key=lambda row: row.first)
 
 
-def revived(handled: int, rows: list[Journaled]) -> StreamManagement:
+def revived(
+    handled: int, rows: list[Journaled], gone: frozenset[int] = frozenset()
+) -> StreamManagement:
     """What the next process makes of it; entries of the log are their key as text."""
     sm = managed()
     placed = []
+    behind = 0
     for row in rows:
+        behind = row.first + row.stanzas
         for place, (key, data) in enumerate(unpack(row.items), row.first):
             if data:
                 placed.append((place, Item(data, None)))
-            else:
+            elif key not in gone:
                 wire = str(key).encode()
                 placed.append((place, Item(wire, parcel(key, wire))))
-    sm.restore(handled, placed)
+    sm.restore(handled, placed, behind)
     return sm
 
 
@@ -183,6 +187,19 @@ def test_what_came_since_the_restart_was_never_sent() -> None:
         assert [item.parcel.key for item in one.queue if item.parcel] == [9]
         one.acknowledge(3)
         assert not one.queue
+
+
+def test_a_place_is_not_given_twice_where_an_entry_is_gone() -> None:
+    """Its owner has got it by another client meanwhile, and no archive keeps it."""
+    sm = managed()
+    rows = keep([], journal_of(sm))
+    again = revived(0, rows)
+    again.push(b"1", parcel(1, b"1"))
+    rows = keep(rows, journal_of(again))
+    third = revived(0, rows, frozenset({1}))
+    third.push(b"2", parcel(2, b"2"))
+    rows = keep(rows, journal_of(third))
+    assert len({row.first for row in rows}) == len(rows) == 2
 
 
 @given(

@@ -118,6 +118,11 @@ async def test_keys_never_come_again_after_a_kill(tmp_path: Path) -> None:
         await log.swept()
         async with killed(path, tmp_path / "4") as other:
             assert other.log.next_key(AT) > third.key
+        # The number of a session, which would get the journal of another one with it.
+        number = log.next_key(AT + 50)
+        await commit(log, Unit(sessions={number: Saved(number, JULIET, b"{}")}))
+        async with killed(path, tmp_path / "5") as other:
+            assert other.log.next_key(AT) > number
 
 
 async def test_the_index_catches_up_after_a_kill(

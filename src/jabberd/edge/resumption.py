@@ -202,7 +202,9 @@ class Resumptions:
         parcels: dict[int, tuple[bytes, Parcel]] = {}
         for one, session in revived:
             if session.sm is not None:
-                session.sm.restore(one.handled, self._placed(one, session, entries, parcels))
+                placed = self._placed(one, session, entries, parcels)
+                behind = max((row.first + row.stanzas for row in one.journal), default=0)
+                session.sm.restore(one.handled, placed, behind)
             self.add(session)
         await self.turns.settled()
         # Nobody tells a session that was available all the time to take what waits.

@@ -196,21 +196,26 @@ class StreamManagement:
             self._fresh = []
             unit.journal.append(Journaled(self.number, first, len(fresh), _pack(fresh)))
 
-    def restore(self, handled: int, placed: Iterable[tuple[int, Item]]) -> None:
-        """Become what the last process left: its count, and its journal in order."""
+    def restore(self, handled: int, placed: Iterable[tuple[int, Item]], behind: int) -> None:
+        """Become what the last process left.
+
+        Args:
+            handled: its count.
+            placed: what is left of its journal, in order. Entries of the log may be gone.
+            behind: the place behind everything that was journaled.
+        """
         self.handled = self.told = handled
         self.changed = False
         places: list[int] = []
         for place, item in placed:
             self.queue.append(item)
             self.bytes += len(item.data)
-            self._next = place + 1
             if place < _NEVER_SENT:
                 places.append(place)
         self._places = places
         self.base = self._forgotten = places[0] if places else 0
         # Nobody knows how many more were sent. The places from here on are compared to no count.
-        self._next = max(self._next, _NEVER_SENT)
+        self._next = max(behind, _NEVER_SENT)
 
 
 def _pack(items: list[Item]) -> bytes:

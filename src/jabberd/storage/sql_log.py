@@ -88,6 +88,8 @@ def _start(dialect: Dialect, connection: Connection) -> Start:
         connection, "SELECT secret, floor, indexed, late, apart FROM log_state"
     )
     last = int(dialect.rows(connection, "SELECT coalesce(max(key), 0) FROM log")[0][0])
+    numbers = "SELECT coalesce(max(number), 0) FROM log_sessions"  # they are keys as well
+    number = int(dialect.rows(connection, numbers)[0][0])
     texts = 0
     if dialect.own_index:
         if last > indexed:
@@ -98,7 +100,7 @@ def _start(dialect: Dialect, connection: Connection) -> Start:
         erased=dict(erased),
         late=late,
         apart=apart,
-        last=max(last, floor),
+        last=max(last, floor, number),
     )
     return Start(dialect, bytes(secret), shared, texts)
 
