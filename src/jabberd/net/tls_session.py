@@ -12,7 +12,7 @@ _RECORD = 16_384
 """The most plain bytes in one record (RFC 8446 §5.1)."""
 _HEADER = 5
 _OVERHEAD = 1024
-"""More than one record has beside its plain bytes; room for less is to be had without a search."""
+"""More than one record has beside its plain bytes. Room for two whole ones costs more to get."""
 _ALL = 1 << 30
 _TLS_1_3 = "TLSv1.3"
 
