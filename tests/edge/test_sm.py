@@ -189,6 +189,26 @@ def test_what_came_since_the_restart_was_never_sent() -> None:
         assert not one.queue
 
 
+def test_what_came_since_the_restart_is_journaled_once_also_after_a_commit_that_failed() -> None:
+    sm = managed()
+    sm.push(b"0", parcel(0, b"0"))
+    rows = keep([], journal_of(sm))
+    again = revived(0, rows)
+    again.push(b"1", parcel(1, b"1"))
+    rows = keep(rows, journal_of(again))
+    again.written()
+    turn = Turn()
+    again.push(b"2", parcel(2, b"2", turn))
+    again.push(b"<presence/>", None)
+    journal_of(again)  # in the same unit, which cannot be written
+    turn.failed = StorageError("full")
+    again.discard(turn)
+    rows = keep(rows, journal_of(again))
+    third = revived(0, rows)
+    assert [item.data for item in third.queue] == [b"0", b"1", b"<presence/>"]
+    assert len({row.first for row in rows}) == len(rows)
+
+
 def test_a_place_is_not_given_twice_where_an_entry_is_gone() -> None:
     """Its owner has got it by another client meanwhile, and no archive keeps it."""
     sm = managed()

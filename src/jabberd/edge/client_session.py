@@ -238,6 +238,8 @@ class ClientSession(SessionState):
             sm.changed = sm.durable
             sm.told = -1
             self._keeping.turns.later(self)
+        else:
+            sm.written()
         self._open_gate()
         if not self._gate:
             self._ask()

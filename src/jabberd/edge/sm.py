@@ -71,9 +71,9 @@ class StreamManagement:
         changed: what is kept of the session beside its stanzas is not on disk yet.
     """
 
-    __slots__ = ("_forgotten", "_fresh", "_next", "_places", "_rewrite", "asked", "asks", "base",
-                 "bytes", "changed", "durable", "handled", "id", "number", "queue", "rest",
-                 "seconds", "told")  # fmt: skip
+    __slots__ = ("_forgotten", "_fresh", "_next", "_places", "_rewrite", "_written", "asked",
+                 "asks", "base", "bytes", "changed", "durable", "handled", "id", "number", "queue",
+                 "rest", "seconds", "told")  # fmt: skip
 
     def __init__(self, number: int, id: str, seconds: int, *, durable: bool) -> None:  # noqa: A002 -- XEP-0198's word
         self.number = number
@@ -91,6 +91,7 @@ class StreamManagement:
         self.changed = durable
         self._next = 0  # the place of the next stanza
         self._places: list[int] | None = None  # of the first in the queue, after a restart
+        self._written = 0  # as long as there are places: so many of the queue are on the disk
         self._fresh: list[Item] = []  # the newest of the queue: not journaled yet
         self._forgotten = 0
         self._rewrite = False
@@ -154,10 +155,15 @@ class StreamManagement:
             self.bytes = sum(len(item.data) for item in kept)
         self.rewrite()
 
+    def written(self) -> None:
+        """What was packed is on the disk."""
+        if self._places is not None:
+            self._written = len(self.queue) - len(self._fresh)
+
     def rewrite(self) -> None:
         """What is in the journal is not what is in the queue: journal all of it anew."""
-        if self._places is not None:  # the places of a former process must stay
-            self._fresh = list(self.queue)[len(self._places) :]
+        if self._places is not None:  # what a former process has left must stay, and its places
+            self._fresh = list(self.queue)[self._written :]
             self._next += len(self._fresh)
             return
         self._rewrite = True
@@ -213,6 +219,7 @@ class StreamManagement:
             if place < _NEVER_SENT:
                 places.append(place)
         self._places = places
+        self._written = len(self.queue)
         self.base = self._forgotten = places[0] if places else 0
         # Nobody knows how many more were sent. The places from here on are compared to no count.
         self._next = max(behind, _NEVER_SENT)
