@@ -32,8 +32,10 @@ VALUES: Final = "VALUES …"
 
 _ADD_LOG: Final = f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}"
 
-# PostgreSQL looks through so many texts before it uses the index by words.
-_LOOK_THROUGH: Final = 4000
+# PostgreSQL looks through so many texts before it uses the index by words; through more of them
+# where what it has found by then says that this will do.
+_LOOK_THROUGH: Final = 4_000
+_LOOK_FURTHER: Final = 40_000
 _TYPES: Final = {int: "bigint", str: "text", bytes: "bytea"}
 
 # SQLite is given rows of so many values in one statement: each statement lets go of the
@@ -270,10 +272,15 @@ class PostgresqlDialect:
         way = "DESC" if which.backwards else "ASC"
         at_end = (
             "SELECT key FROM (SELECT key, words FROM log_docs WHERE key > ? AND key < ?"
-            f" ORDER BY key {way} LIMIT {_LOOK_THROUGH}) AS near WHERE words @@ ?::tsquery"
+            f" ORDER BY key {way} LIMIT ?) AS near WHERE words @@ ?::tsquery"
             f" ORDER BY key {way} LIMIT ?"
         )
-        rows = self.rows(connection, at_end, (which.after, which.before, asked, which.limit))
+        within = (which.after, which.before)
+        rows = self.rows(connection, at_end, (*within, _LOOK_THROUGH, asked, which.limit))
+        if 0 < len(rows) < which.limit:
+            enough = 2 * _LOOK_THROUGH * which.limit // len(rows)
+            if enough <= _LOOK_FURTHER:
+                rows = self.rows(connection, at_end, (*within, enough, asked, which.limit))
         if len(rows) < which.limit:
             everywhere = (
                 "SELECT key FROM log_docs WHERE words @@ ?::tsquery AND key > ? AND key < ?"
