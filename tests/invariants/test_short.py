@@ -91,9 +91,7 @@ def happened(outcome: Outcome, options: dict[str, Any]) -> None:
     assert counts["messages acknowledged"] > 50
     assert counts["messages delivered"] == counts["messages acknowledged"]
     assert counts["archive entries"] == 2 * counts["messages acknowledged"]
-    # How many of the lost connections are resumed in so short a time depends on the machine.
-    assert counts["resumptions, same server"] > 0
-    assert sum(n for name, n in counts.items() if name.startswith("resumptions, ")) > 3
+    assert counts["resumptions, same server"] > 3
     assert counts["received: sent"] > 5
     assert sum(counts[f"fault: {fault.value}"] > 0 for fault in Fault) > 2
 

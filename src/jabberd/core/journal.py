@@ -110,7 +110,7 @@ class Journal:
         self._accounts: OrderedDict[str, deque[_Row]] = OrderedDict()
         self._routine: deque[tuple[str, _Row]] = deque(maxlen=routine)
         self._followers: dict[str, list[_Follower]] = {}
-        self._fresh: list[tuple[_Row, str, str]] = []
+        self._fresh: list[tuple[float, str, str, str, str, str, Verdict, str, str]] = []
 
     def record(
         self, now: float, stanza: Stanza, verdict: Verdict, owner: str, other: str = ""
@@ -124,42 +124,54 @@ class Journal:
             owner: the account's bare JID as text.
             other: that of the other account; empty or the same where there is none.
         """
-        from_, to, fresh = stanza.from_, stanza.to, self._fresh
-        type_, id_ = stanza.type, stanza.id
-        sender = "" if from_ is None else from_.text
-        recipient = "" if to is None else to.text
-        if len(type_) + len(id_) > _ID or len(sender) + len(recipient) > _ADDRESS:
-            type_, id_ = type_[:_ID], id_[:_ID]
-            sender, recipient = sender[:_ADDRESS], recipient[:_ADDRESS]
-        row = (now, stanza.tag, type_, id_, sender, recipient, verdict)
-        fresh.append((row, owner, other))
+        from_, to = stanza.from_, stanza.to
+        self._fresh.append(
+            (
+                now,
+                stanza.tag,
+                stanza.type,
+                stanza.id,
+                "" if from_ is None else from_.text,
+                "" if to is None else to.text,
+                verdict,
+                owner,
+                other,
+            )
+        )
         # At once where an exception would be kept alive, or where somebody is looking.
-        if len(fresh) >= _FRESH or type(verdict) is Bounced or self._followers:
+        if len(self._fresh) >= _FRESH or type(verdict) is Bounced or self._followers:
             self._sort_in()
 
     def _sort_in(self) -> None:
         """Put what was recorded lately in its place: many at once, off the path of a stanza."""
-        accounts = self._accounts
-        for fresh, owner, other in self._fresh:
-            row, verdict = fresh, fresh[6]
-            apart = row[1] == "message" or type(verdict) is Dropped
+        for now, tag, type_, id_, from_, to, verdict, owner, other in self._fresh:
+            ending: Verdict | Returned = verdict
+            apart = tag == "message"
             if type(verdict) is Bounced:
-                ending = Returned(verdict.by, printable(str(verdict.error), 500))
-                row, apart = (*row[:6], ending), True
-            for whose in (owner, other) if other and other != owner else (owner,):
-                if not apart:
-                    self._routine.append((whose, row))
-                elif (rows := accounts.get(whose)) is not None:
-                    rows.append(row)
-                    accounts.move_to_end(whose)
-                else:
-                    accounts[whose] = deque((row,), self._keep)
-                    if len(accounts) > self._limit:
-                        accounts.popitem(last=False)
-                if self._followers:
-                    for follower in self._followers.get(whose, ()):
-                        follower.put(row)
+                ending, apart = Returned(verdict.by, printable(str(verdict.error), 500)), True
+            elif type(verdict) is Dropped:
+                apart = True
+            row = (now, tag, type_[:_ID], id_[:_ID], from_[:_ADDRESS], to[:_ADDRESS], ending)
+            self._keep_row(owner, row, apart)
+            if other and other != owner:
+                self._keep_row(other, row, apart)
         self._fresh.clear()
+
+    def _keep_row(self, owner: str, row: _Row, apart: bool) -> None:
+        if apart:
+            rows = self._accounts.get(owner)
+            if rows is None:
+                rows = self._accounts[owner] = deque(maxlen=self._keep)
+                if len(self._accounts) > self._limit:
+                    self._accounts.popitem(last=False)
+            else:
+                self._accounts.move_to_end(owner)
+            rows.append(row)
+        else:
+            self._routine.append((owner, row))
+        if self._followers:
+            for follower in self._followers.get(owner, ()):
+                follower.put(row)
 
     def entries(self, account: JID, to: JID | None = None) -> list[Entry]:
         """What is remembered of an account, oldest first.

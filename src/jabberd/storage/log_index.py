@@ -12,8 +12,6 @@ process has to look for them.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import chain
-from operator import lt
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -62,15 +60,8 @@ class LogIndex:
 
     def add(self, connection: Connection, values: list[Any]) -> None:
         """Entries were inserted: values as of `LOG_COLUMNS`."""
-        keys, owners, peers, all_flags = (values[column::WIDTH] for column in range(4))
-        if keys[0] > self._newest and all(map(lt, keys, keys[1:])):  # as nearly every unit has them
-            codes = [
-                peer << 1 | flags & _VISIBLE for peer, flags in zip(peers, all_flags, strict=True)
-            ]
-            self._new += chain.from_iterable(zip(owners, keys, codes, strict=True))
-            self._newest = keys[-1]
-            return
-        for key, owner, peer, flags in zip(keys, owners, peers, all_flags, strict=True):
+        columns = (values[column::WIDTH] for column in range(4))
+        for key, owner, peer, flags in zip(*columns, strict=True):
             if key > self._newest:
                 self._newest = key
                 self._new += (owner, key, peer << 1 | flags & _VISIBLE)
@@ -134,9 +125,9 @@ class LogIndex:
             self._full.discard(owner)
         values = iter(self._new)
         for owner, key, code in zip(values, values, values, strict=True):
-            try:
+            if owner in recent:
                 recent[owner] += (key, code)
-            except KeyError:
+            else:
                 recent[owner] = [key, code]
         for owner in set(self._new[::3]):
             if len(recent[owner]) >= 2 * _OF_ONE:

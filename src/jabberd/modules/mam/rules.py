@@ -43,7 +43,6 @@ class Rules:
         self._size = 0
         self._cache: OrderedDict[str, Prefs | None] = OrderedDict()
         self._temporary: set[str] = set()
-        self._all: set[str] = set()  # of those in the cache, who wants everything to be kept
 
     # Every message passes here, twice.
 
@@ -52,9 +51,6 @@ class Rules:
         if not archivable(message, outgoing=outgoing):
             return False
         owner = account.text
-        if owner in self._all:
-            self._cache.move_to_end(owner)
-            return True
         if owner in self._temporary:
             return False
         try:
@@ -71,7 +67,7 @@ class Rules:
     def _decide(
         self, prefs: Prefs, message: Message, account: JID, outgoing: bool
     ) -> bool | Awaitable[bool]:
-        if _keeps_all(prefs):
+        if prefs.default is _ALWAYS and not prefs.never:
             return True
         # XEP-0441 §2.3.2, §2.3.3.
         peer = (message.to if outgoing else message.from_) or self._host.domain
@@ -129,13 +125,8 @@ class Rules:
             self._size -= _size(self._cache.pop(owner))
         self._cache[owner] = prefs
         self._size += _size(prefs)
-        self._all.discard(owner)
-        if _keeps_all(prefs or self._default) and owner not in self._temporary:
-            self._all.add(owner)
         while self._size > self._most and len(self._cache) > 1:
-            gone, old = self._cache.popitem(last=False)
-            self._all.discard(gone)
-            self._size -= _size(old)
+            self._size -= _size(self._cache.popitem(last=False)[1])
 
     # The lives of sessions and accounts
 
@@ -144,7 +135,6 @@ class Rules:
         account = session.jid.bare
         if session.facts.temporary:
             self._temporary.add(account.text)
-            self._all.discard(account.text)
         else:
             await self.prefs(account)
 
@@ -160,10 +150,6 @@ class Rules:
         the meantime does not count.
         """
         self._remember(account.text, None)
-
-
-def _keeps_all(prefs: Prefs) -> bool:
-    return prefs.default is _ALWAYS and not prefs.never
 
 
 def _size(prefs: Prefs | None) -> int:
