@@ -174,8 +174,8 @@ class SessionState:
     (`committed`); written. A stanza never overtakes another one that was sent before it.
     """
 
-    __slots__ = ("_filter", "_gate", "_held", "_slots", "_stored", "delivered", "ended",
-                 "facts", "jid", "mark", "missed", "presence", "priority")  # fmt: skip
+    __slots__ = ("_filter", "_gate", "_held", "_log_only", "_slots", "_stored", "delivered",
+                 "ended", "facts", "jid", "mark", "missed", "presence", "priority")  # fmt: skip
 
     def __init__(self, jid: JID, facts: SessionFacts) -> None:
         self.jid = jid
@@ -189,6 +189,7 @@ class SessionState:
         self._slots: dict[Slot[object], object] | None = None  # made when first needed
         self._stored: dict[str, object] | None = None  # slots of a former process, by name
         self._held: list[tuple[Stanza, Parcel | None]] | None = None
+        self._log_only = False  # of what is held back: messages of the log alone
         self._filter: Keep | None = None
         self._gate: deque[tuple[Turn | None, Stanza, Parcel | None]] | None = None
 
@@ -233,6 +234,8 @@ class SessionState:
 
     def _detour(self, stanza: Stanza, parcel: Parcel | None) -> None:
         held = self._held
+        if parcel is None and self._log_only:
+            held = None
         if held is None or (parcel is not None and parcel.sent and self.managed):
             # A copy of what the account itself sent overtakes nothing of its pair. Held back it
             # would be lost with this process: it does not wait in the log.
@@ -335,9 +338,19 @@ class SessionState:
         if self._held is None:
             self._held = []
 
+    def hold_messages(self) -> None:
+        """Of what is held back, go on with messages of the log alone, and write the rest."""
+        held = self._held or []
+        self._held = [one for one in held if one[1] is not None]
+        self._log_only = True
+        for stanza, parcel in held:
+            if parcel is None:
+                self.send(stanza)
+
     def release(self) -> None:
         """Write what was held back, and hold back no more."""
         held, self._held = self._held, None
+        self._log_only = False
         for stanza, parcel in held or ():
             if parcel is not None:
                 parcel.holders -= 1  # `send` takes it again

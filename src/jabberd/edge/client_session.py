@@ -74,7 +74,7 @@ class ClientSession(SessionState):
         expecting: ends the wait for its client's first words, see `expect`.
     """
 
-    __slots__ = ("_carrier", "_host", "_keeping", "_silent", "expecting", "since", "sm", "work")
+    __slots__ = ("_carrier", "_host", "_keeping", "expecting", "since", "sm", "work")
 
     def __init__(
         self,
@@ -92,7 +92,6 @@ class ClientSession(SessionState):
         self.since = 0.0
         self.work: asyncio.Task[object] | None = None
         self.expecting: asyncio.TimerHandle | None = None
-        self._silent = False  # its client has said nothing for a while: only messages wait
 
     @property
     def connected(self) -> bool:
@@ -128,12 +127,7 @@ class ClientSession(SessionState):
 
     def _says_nothing(self) -> None:
         """It may be one that listens only; or its line stalls, and breaks yet."""
-        held = self._held or []
-        self._held = [one for one in held if one[1] is not None]
-        self._silent = True
-        for stanza, parcel in held:
-            if parcel is None:
-                self._emit(stanza, None)
+        self.hold_messages()
         loop = asyncio.get_running_loop()
         self.expecting = loop.call_later(_SILENT_SECONDS - _EXPECT_SECONDS, self.begin)
 
@@ -142,7 +136,6 @@ class ClientSession(SessionState):
         timer, self.expecting = self.expecting, None
         if timer is not None:
             timer.cancel()
-            self._silent = False
             self.release()
 
     # Out
@@ -176,12 +169,9 @@ class ClientSession(SessionState):
     def send(self, stanza: Stanza, parcel: Parcel | None = None, *, ahead: bool = False) -> None:
         """Write a stanza to the client, unless it is held back."""
         held = self._held
-        if held is not None and self.expecting is not None:
-            if len(held) >= _EXPECT_MOST:
-                self.begin()
-                held = None
-            elif self._silent and parcel is None:
-                ahead = True
+        if held is not None and self.expecting is not None and len(held) >= _EXPECT_MOST:
+            self.begin()
+            held = None
         if not ahead and (held is not None or self._filter is not None):
             self._detour(stanza, parcel)
         elif parcel is None and self.sm is None and self._gate is None:  # as often: some calls less
