@@ -60,8 +60,8 @@ def jabberd_offers_all(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 ROUNDS: list[tuple[int, dict[str, Any]]] = [
-    (1, {"seconds": 7.0, "kills": 2, "restarts": 1}),
-    (2, {"seconds": 7.0, "kills": 2, "restarts": 1, "jumps": 2}),
+    (1, {"seconds": 10.0, "kills": 2, "restarts": 1}),
+    (2, {"seconds": 10.0, "kills": 2, "restarts": 1, "jumps": 2}),
     (3, {"seconds": 6.0, "loyal": True}),
 ]
 
