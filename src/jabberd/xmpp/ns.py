@@ -3,6 +3,10 @@
 CLIENT = "jabber:client"
 SERVER = "jabber:server"
 COMPONENT = "jabber:component:accept"  # XEP-0114
+DIALBACK = "jabber:server:dialback"  # XEP-0220
+DIALBACK_FEATURE = "urn:xmpp:features:dialback"  # XEP-0220
+BIDI = "urn:xmpp:bidi"  # XEP-0288
+BIDI_FEATURE = "urn:xmpp:features:bidi"  # XEP-0288
 STREAM = "http://etherx.jabber.org/streams"
 XML = "http://www.w3.org/XML/1998/namespace"
 STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"

@@ -19,6 +19,9 @@ MODULUS: Final = 2**32
 FEATURE: Final = f"<sm xmlns='{ns.SM}'/>".encode()
 """Among the stream features, and in the `<inline/>` of SASL2 (§2, §9.2)."""
 
+ENABLE: Final = f"<enable xmlns='{ns.SM}'/>".encode()
+"""The initiating side's wish for acknowledgements, without resumption (§3)."""
+
 R: Final = f"<r xmlns='{ns.SM}'/>".encode()
 """The request for an acknowledgement (§4)."""
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import Element, escape_attr
+from jabberd.xmpp.element import Element, escape_attr, escape_text
 from jabberd.xmpp.error import LocalError, StreamCondition, StreamError
 from jabberd.xmpp.framer import Framer
-from jabberd.xmpp.frames import Broken, Frame, Limits, Nonza, StreamEnd
+from jabberd.xmpp.frames import Broken, Frame, Limits, Nonza, StreamEnd, parse_in_scope
 from jabberd.xmpp.scanner import Pool
-from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
+from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, qname
 from jabberd.xmpp.stream.events import Closed, Event
 
+S = TypeVar("S", bound=Stanza)
 STREAM_END: Final = b"</stream:stream>"
 _STANZAS: Final = frozenset({Message, Presence, Iq})
 
@@ -175,6 +176,29 @@ class Stream:
 
 def _flows_on(frame: Frame) -> bool:
     return type(frame) in _STANZAS or (isinstance(frame, Nonza) and frame.ns != ns.STREAM)
+
+
+def rescoped(stanza: S, content: str) -> S:
+    """The stanza with its payload in jabber:client, also where it names this stream's namespace.
+
+    What inherits the default namespace needs nothing done; what says it in so many words, by
+    xmlns or by a prefix, would keep it on its way to a client.
+
+    Args:
+        stanza: as it came on the stream.
+        content: the stream's content namespace.
+    """
+    name = content.encode()
+    if name not in stanza.inner and name not in stanza.extra:
+        return stanza
+    scope = f" xmlns='{content}'".encode()
+    tree = parse_in_scope(b"<x%s>%s</x>" % (stanza.extra, stanza.inner), scope)
+    inner = b"".join(
+        escape_text(child).encode() if isinstance(child, str) else child.to_bytes(content)
+        for child in tree.children
+    )
+    names = ((ns.CLIENT if c.ns == content else c.ns, c.name) for c in tree)
+    return stanza.with_payload(inner, tuple(qname(*each) for each in names))
 
 
 def attr(name: str, value: str) -> str:

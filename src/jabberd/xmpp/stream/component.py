@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import Element, escape_text
+from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import (
     LocalError,
     SaslCondition,
@@ -28,19 +28,15 @@ from jabberd.xmpp.frames import (
     Nonza,
     StreamEnd,
     StreamOpened,
-    parse_in_scope,
 )
 from jabberd.xmpp.jid import JID, InvalidJID
-from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, qname
+from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 from jabberd.xmpp.stream import events
-from jabberd.xmpp.stream.base import Stream, attr
+from jabberd.xmpp.stream.base import Stream, attr, rescoped
 from jabberd.xmpp.stream.events import Event
 
 HANDSHAKE: Final = "handshake"
 """What stands in place of a SASL mechanism's name in the events of this stream."""
-_S = TypeVar("_S", bound=Stanza)
-_CONTENT: Final = ns.COMPONENT.encode()
-_SCOPE: Final = f" xmlns='{ns.COMPONENT}'".encode()
 
 
 class ComponentStream(Stream):
@@ -166,7 +162,7 @@ class ComponentStream(Stream):
         try:
             if isinstance(frame, Message | Presence | Iq):
                 self._check_addresses(frame)
-                return [_as_client(frame)]
+                return [rescoped(frame, ns.COMPONENT)]
             if isinstance(frame, BadAddress):
                 self._check_bad(frame)
             elif isinstance(frame, Nonza):
@@ -200,20 +196,3 @@ class ComponentStream(Stream):
 def digest(stream_id: str, secret: str) -> str:
     """What a `<handshake/>` has inside (XEP-0114 §3): SHA-1 of both, in lowercase hexadecimal."""
     return hashlib.sha1(f"{stream_id}{secret}".encode(), usedforsecurity=False).hexdigest()
-
-
-def _as_client(stanza: _S) -> _S:
-    """The stanza with its content in jabber:client, also where it names this stream's namespace.
-
-    What inherits the default namespace needs nothing done; what says it in so many words, by
-    xmlns or by a prefix, would keep it on its way to a client.
-    """
-    if _CONTENT not in stanza.inner and _CONTENT not in stanza.extra:
-        return stanza
-    tree = parse_in_scope(b"<x%s>%s</x>" % (stanza.extra, stanza.inner), _SCOPE)
-    inner = b"".join(
-        escape_text(child).encode() if isinstance(child, str) else child.to_bytes(ns.COMPONENT)
-        for child in tree.children
-    )
-    names = ((ns.CLIENT if c.ns == ns.COMPONENT else c.ns, c.name) for c in tree)
-    return stanza.with_payload(inner, tuple(qname(*name) for name in names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import SaslError, StanzaError, StreamError
@@ -12,6 +13,18 @@ from jabberd.xmpp.sasl.keys import ScramKeys
 from jabberd.xmpp.sasl.mechanism import Token
 from jabberd.xmpp.stanza import Iq, Message, Presence
 from jabberd.xmpp.stream.authenticate import BindRequest, UserAgent
+
+
+class Pair(NamedTuple):
+    """Two domains with a stream between them, in their canonical form.
+
+    Attributes:
+        local: ours.
+        remote: the other server's.
+    """
+
+    local: str
+    remote: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +258,111 @@ class BindRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerWanted:
+    """A question between servers: is the peer's certificate good for this domain?
+
+    Answer with `peer`, or close the stream. The initiating role asks also where there is no TLS,
+    and so no certificate.
+
+    Attributes:
+        domain: which the peer says that it is, or which was wanted.
+    """
+
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairClaimed:
+    """A server has sent a dialback key (XEP-0220 §2.2.1). Answer with `verified`, in your time.
+
+    Attributes:
+        pair: which it wants to be believed for.
+        key: to be shown to the server of the remote domain.
+        stream_id: of the stream.
+    """
+
+    pair: Pair
+    key: str
+    stream_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyAsked:
+    """A server asks about a dialback key of ours (XEP-0220 §2.2.2). Answer: `verify_answer`.
+
+    Attributes:
+        local: our domain.
+        remote: whose server asks.
+        stream_id: of the stream that the key was sent on.
+        key: the key.
+    """
+
+    local: str
+    remote: str
+    stream_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairProved:
+    """Stanzas of a pair may flow.
+
+    Attributes:
+        pair: which.
+        how: "EXTERNAL" or "dialback".
+    """
+
+    pair: Pair
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairRefused:
+    """The peer does not believe that we are a domain, or cannot find out (XEP-0220 §2.1.1).
+
+    Attributes:
+        pair: which.
+        error: why it cannot find out; None where it was told that the key is invalid.
+    """
+
+    pair: Pair
+    error: StanzaError | None
+
+
+@dataclass(frozen=True, slots=True)
+class CanVerify:
+    """The peer can be asked about dialback keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The peer has answered a question about a dialback key.
+
+    Attributes:
+        pair: which.
+        stream_id: of the stream that the key came by.
+        valid: whether it is the peer's.
+        error: why the peer cannot say; None where it could.
+    """
+
+    pair: Pair
+    stream_id: str
+    valid: bool
+    error: StanzaError | None
+
+
+@dataclass(frozen=True, slots=True)
+class NoWay:
+    """The stream cannot come about; it is closed next.
+
+    Attributes:
+        why: in plain words.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The stream is over; write what is due and close the connection.
 
@@ -277,5 +395,13 @@ Event = (
     | InlineAnswered
     | SessionBound
     | BindRefused
+    | PeerWanted
+    | PairClaimed
+    | VerifyAsked
+    | PairProved
+    | PairRefused
+    | CanVerify
+    | Verified
+    | NoWay
     | Closed
 )
