@@ -23,6 +23,7 @@ _UTF8_STRING = 0x0C
 _IA5_STRING = 0x16
 _COMMON_NAME_LONGEST = 64
 _DAY = 86_400
+_MOST_NAMES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,37 @@ class CertificateInfo:
     not_after: float
     days_left: int
     self_signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerNames:
+    """The names of a certificate, as A-labels in lower case.
+
+    Attributes:
+        dns: DNS-IDs, some of them with a wildcard.
+        srv: domains of SRV-IDs for servers (RFC 4985), without the name of the service.
+        xmpp: XmppAddrs.
+    """
+
+    dns: tuple[str, ...] = ()
+    srv: tuple[str, ...] = ()
+    xmpp: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Each of them once."""
+        return tuple(dict.fromkeys((*self.dns, *self.srv, *self.xmpp)))
+
+    def cover(self, domain: str) -> bool:
+        """Whether one of them is a domain (RFC 9525 §6); `domain` is in A-labels.
+
+        A wildcard stands for one whole label, the left-most.
+        """
+        wildcard = "*." + domain.partition(".")[2]
+        return (
+            any(name in (domain, wildcard) for name in (*self.dns, *self.srv))
+            or domain in self.xmpp
+        )
 
 
 def a_label(name: str) -> str:
@@ -180,15 +212,37 @@ def subject_names(certificate: x509.Certificate) -> tuple[str, ...]:
         elif isinstance(name, x509.IPAddress):
             names[str(name.value)] = None
         elif isinstance(name, x509.OtherName) and name.type_id == _XMPP_ADDR:
-            text = _der_text(name.value)
+            text = der_text(name.value, _UTF8_STRING)
             if text is not None:
                 names[text] = None
     return tuple(names)
 
 
-def _der_text(data: bytes) -> str | None:
-    """The text of one DER UTF8String; None when it is not exactly that."""
-    if len(data) < 2 or data[0] != _UTF8_STRING:
+def server_names(certificate: x509.Certificate) -> ServerNames:
+    """The names by which a certificate can be a server's (RFC 6120 §13.7.1.2)."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return ServerNames()
+    found: dict[str, list[str]] = {"dns": [], "srv": [], "xmpp": []}
+    for name in list(extension.value)[:_MOST_NAMES]:
+        if isinstance(name, x509.DNSName):
+            found["dns"].append(name.value.rstrip(".").lower())
+        elif isinstance(name, x509.OtherName) and name.type_id == _SRV_NAME:
+            text = der_text(name.value, _IA5_STRING)
+            service, _, domain = (text or "").partition(".")
+            if service.lower() == "_xmpp-server":
+                found["srv"].append(domain.rstrip(".").lower())
+        elif isinstance(name, x509.OtherName) and name.type_id == _XMPP_ADDR:
+            text = der_text(name.value, _UTF8_STRING)
+            if text:
+                found["xmpp"].append(a_label(text))
+    return ServerNames(tuple(found["dns"]), tuple(found["srv"]), tuple(found["xmpp"]))
+
+
+def der_text(data: bytes, tag: int) -> str | None:
+    """The text of one DER string with this tag; None when it is not exactly that."""
+    if len(data) < 2 or data[0] != tag:
         return None
     size, start = data[1], 2
     if size & 0x80:

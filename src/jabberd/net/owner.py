@@ -14,11 +14,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Calling:
+    """Who connects to whom, where it is us who connect.
+
+    Attributes:
+        host: which of ours; its certificate is presented where one is asked for.
+        server_name: the domain that is wanted.
+    """
+
+    host: str
+    server_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PumpOptions:
     """How connections are treated.
 
     Attributes:
         tls: the certificates; None where there is no TLS.
+        calling: it is us who have connected; None: the far end has.
+        peers: the far ends are servers, who are asked for their certificates.
         direct_tls: whether the handshake comes first (XEP-0368).
         alpn: what the listener speaks; see `TlsContexts.accept`.
         handshake_seconds: deadline of a TLS handshake.
@@ -32,6 +47,8 @@ class PumpOptions:
     """
 
     tls: TlsContexts | None = None
+    calling: Calling | None = None
+    peers: bool = False
     direct_tls: bool = False
     alpn: tuple[bytes, ...] = (XMPP_CLIENT,)
     handshake_seconds: float = 10.0

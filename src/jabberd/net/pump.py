@@ -83,7 +83,9 @@ class Pump(Life):
         self._resume(_PAUSED_BY_EDGE)
 
     def start_tls(self, host: str | None = None) -> None:
-        """Flush, forget every unread plain byte, then do the handshake as the server.
+        """Flush, forget every unread plain byte, then do the handshake.
+
+        It is done as the client where it is us who have connected, else as the server.
 
         Bytes that come later are the handshake's, so none sent before it can be taken for
         protected ones afterwards. `Machine.secured` is called when it is done,
@@ -235,9 +237,16 @@ class Pump(Life):
         if tls is None:
             self._fail(TlsError("no certificates"))
             return
+        options, calling = self._options, self._options.calling
         self._stage = _HANDSHAKE
-        self._tls = tls.accept(self._options.alpn, host)
-        self._deadline(self._options.handshake_seconds, "TLS handshake took too long")
+        if calling is None:
+            self._tls = tls.accept(options.alpn, host, peers=options.peers)
+        else:
+            alpn = options.alpn if options.direct_tls else ()
+            self._tls, hello = tls.connect(calling.host, calling.server_name, alpn)
+            if self._transport is not None:
+                self._transport.write(hello)
+        self._deadline(options.handshake_seconds, "TLS handshake took too long")
 
     def _shake(self, data: bytes) -> None:
         """Go on with the handshake."""

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
 from .certs import a_label
-from .tls_config import Material, TlsConfig, TlsConfigError, TlsProblem, load
+from .tls_config import Material, TlsConfig, TlsConfigError, TlsProblem, covers, load
 from .tls_session import TlsHost, TlsSession, reason
 
 XMPP_CLIENT = b"xmpp-client"
 """The ALPN name of a client's stream (XEP-0368 §4)."""
+XMPP_SERVER = b"xmpp-server"
+"""The ALPN name of a stream between servers (XEP-0368 §4)."""
 
 
 class TlsContexts:
@@ -60,18 +63,57 @@ class TlsContexts:
         self._hosts, self._default, self._warnings = built
         return self._warnings
 
-    def accept(self, alpn: tuple[bytes, ...] = (), host: str | None = None) -> TlsSession:
+    def covers(self, host: str) -> bool:
+        """Whether the certificate that we send for a host is made out to it."""
+        known = self._hosts.get(a_label(host), self._default)
+        return covers(known.names, a_label(host))
+
+    def connect(
+        self, host: str, server_name: str, alpn: tuple[bytes, ...]
+    ) -> tuple[TlsSession, bytes]:
+        """Begin the client's side of a handshake. Nothing is validated by it.
+
+        Args:
+            host: which of ours connects; its certificate is presented where one is asked for.
+            server_name: whom it wants.
+            alpn: the protocol, on a port for TLS only.
+
+        Returns:
+            The session, and the first bytes for the wire.
+        """
+        known = self._hosts.get(a_label(host), self._default)
+        session = TlsSession(known, {}, alpn, known.connecting)
+        return session, session.connect(_sni(server_name))
+
+    def accept(
+        self, alpn: tuple[bytes, ...] = (), host: str | None = None, *, peers: bool = False
+    ) -> TlsSession:
         """Begin the server's side of a handshake.
 
         Args:
             alpn: protocols that the listener speaks; a client that offers only others is
                 refused (RFC 7301 §3.2), one that offers none is not. Empty: ALPN is ignored.
             host: whose certificate to send if the client names no host.
+            peers: the far end is a server: it is asked for a certificate, and whatever it
+                presents is accepted for now.
         """
         default = self._default
         if host is not None:
             default = self._hosts.get(a_label(host), default)
-        return TlsSession(default, self._hosts, alpn)
+        context = default.peers if peers else default.context
+        session = TlsSession(default, self._hosts, alpn, context, peers=peers)
+        session.accept()
+        return session
+
+
+def _sni(name: str) -> str:
+    """What may stand in SNI: a name of ASCII, and no address (RFC 6066 §3)."""
+    label = a_label(name)
+    try:
+        ip_address(label.strip("[]"))
+    except ValueError:
+        return label if label.isascii() else ""
+    return ""
 
 
 def _build(config: TlsConfig, now: float) -> tuple[dict[str, TlsHost], TlsHost, tuple[str, ...]]:
@@ -81,12 +123,18 @@ def _build(config: TlsConfig, now: float) -> tuple[dict[str, TlsHost], TlsHost, 
     for wanted in config.hosts:
         material = load(wanted, now)
         try:
-            context = _context(config, material)
+            host = TlsHost(
+                _context(config, material),
+                _peer_context(config, material),
+                _connecting_context(config, material),
+                material.end_point,
+                asks=bool(material.authorities),
+                names=material.info.names,
+            )
         except (SSL.Error, ValueError, TypeError) as error:
             said = reason(error) if isinstance(error, SSL.Error) else str(error)
             message = f"{wanted.certificate}: OpenSSL refuses it: {said}"
             raise TlsConfigError(TlsProblem.REFUSED, message, wanted.certificate) from error
-        host = TlsHost(context, material.end_point, bool(material.authorities))
         hosts.update((a_label(name), host) for name in wanted.names)
         warnings.extend(material.warnings)
     if not hosts:
@@ -100,27 +148,66 @@ def _build(config: TlsConfig, now: float) -> tuple[dict[str, TlsHost], TlsHost, 
 
 
 def _context(config: TlsConfig, material: Material) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    """Towards clients."""
+    context = _own(SSL.TLS_SERVER_METHOD, config, material)
+    if config.resumption:
+        # Contexts of several hosts must not take each other's sessions: the name is the hash.
+        context.set_session_id((material.end_point or b"jabberd")[:32])
+    else:
+        _forget_sessions(context)
+    _trust(context, material)
+    context.set_tlsext_servername_callback(_on_server_name)
+    context.set_alpn_select_callback(_on_alpn)
+    return context
+
+
+def _peer_context(config: TlsConfig, material: Material) -> SSL.Context:
+    """Towards servers that connect to us.
+
+    Their certificates are looked at after the handshake (`net.trust`): OpenSSL would refuse those
+    that are for TLS servers only, and public authorities sign no others.
+    """
+    context = _own(SSL.TLS_SERVER_METHOD, config, material)
+    _forget_sessions(context)
+    context.set_verify(SSL.VERIFY_PEER, _accept)
+    context.set_tlsext_servername_callback(_on_server_name)
+    context.set_alpn_select_callback(_on_alpn)
+    return context
+
+
+def _connecting_context(config: TlsConfig, material: Material) -> SSL.Context:
+    """Towards servers that we connect to."""
+    context = _own(SSL.TLS_CLIENT_METHOD, config, material)
+    _forget_sessions(context)
+    context.set_verify(SSL.VERIFY_NONE, _accept)
+    return context
+
+
+def _accept(
+    _connection: SSL.Connection, _certificate: X509, _error: int, _depth: int, _ok: int
+) -> bool:
+    return True
+
+
+def _forget_sessions(context: SSL.Context) -> None:
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_options(SSL.OP_NO_TICKET)
+
+
+def _own(method: int, config: TlsConfig, material: Material) -> SSL.Context:
+    """A context with our rules and the certificate of a host."""
+    context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(config.ciphers.encode())
     context.set_options(
         SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
     )
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    if config.resumption:
-        # Contexts of several hosts must not take each other's sessions: the name is the hash.
-        context.set_session_id((material.end_point or b"jabberd")[:32])
-    else:
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.set_options(SSL.OP_NO_TICKET)
     context.use_certificate(material.chain[0])
     for certificate in material.chain[1:]:
         context.add_extra_chain_cert(certificate)
     context.use_privatekey(material.key)
     context.check_privatekey()
-    _trust(context, material)
-    context.set_tlsext_servername_callback(_on_server_name)
-    context.set_alpn_select_callback(_on_alpn)
     return context
 
 

@@ -206,13 +206,13 @@ def _warnings(host: HostTls, info: CertificateInfo, now: float) -> list[str]:
         found.append(f"{host.certificate}: the certificate expires in {info.days_left} days")
     if info.not_before > now:
         found.append(f"{host.certificate}: the certificate is not valid yet")
-    missing = [name for name in host.names if not _covers(info.names, a_label(name))]
+    missing = [name for name in host.names if not covers(info.names, a_label(name))]
     if missing:
         found.append(f"{host.certificate}: is not made out to {', '.join(missing)}")
     return found
 
 
-def _covers(names: tuple[str, ...], host: str) -> bool:
+def covers(names: tuple[str, ...], host: str) -> bool:
     """Whether a certificate with these names is good for `host` (RFC 9525 §6.3)."""
     wildcard = "*." + host.partition(".")[2]
     return host in names or wildcard in names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -14,6 +16,7 @@ _HEADER = 5
 _OVERHEAD = 1024
 """More than one record has beside its plain bytes. Room for two whole ones costs more to get."""
 _ALL = 1 << 30
+_CHAIN_LONGEST = 10
 _TLS_1_3 = "TLSv1.3"
 
 
@@ -26,14 +29,35 @@ class _NoProtocolError(Exception):
 
 
 class TlsHost:
-    """A ready context and what goes with its certificate."""
+    """Ready contexts of one host, and what goes with its certificate.
 
-    __slots__ = ("asks", "context", "end_point")
+    Attributes:
+        context: towards clients.
+        peers: towards servers that connect to us: their certificate is asked for.
+        connecting: towards servers that we connect to.
+        end_point: the hash of the certificate (RFC 5929 §4).
+        asks: whether certificates of clients are asked for.
+        names: of the certificate.
+    """
 
-    def __init__(self, context: SSL.Context, end_point: bytes | None, asks: bool) -> None:
+    __slots__ = ("asks", "connecting", "context", "end_point", "names", "peers")
+
+    def __init__(
+        self,
+        context: SSL.Context,
+        peers: SSL.Context,
+        connecting: SSL.Context,
+        end_point: bytes | None,
+        *,
+        asks: bool,
+        names: tuple[str, ...],
+    ) -> None:
         self.context = context
+        self.peers = peers
+        self.connecting = connecting
         self.end_point = end_point
         self.asks = asks
+        self.names = names
 
 
 class _Judge:
@@ -61,7 +85,7 @@ class _Judge:
 class TlsSession:
     """One connection's TLS, from ciphertext to plain and back; also its `TlsFacts`.
 
-    Made by `TlsContexts.accept`.
+    Made by `TlsContexts.accept` and `TlsContexts.connect`.
     """
 
     __slots__ = (
@@ -72,21 +96,50 @@ class TlsSession:
         "_hosts",
         "_judge",
         "_need",
+        "_peers",
         "closed",
     )
 
-    def __init__(self, host: TlsHost, hosts: dict[str, TlsHost], alpn: tuple[bytes, ...]) -> None:
+    def __init__(
+        self,
+        host: TlsHost,
+        hosts: dict[str, TlsHost],
+        alpn: tuple[bytes, ...],
+        context: SSL.Context,
+        *,
+        peers: bool = False,
+    ) -> None:
         self._host = host
         self._hosts: dict[str, TlsHost] | None = hosts
         self._alpn = alpn
+        self._peers = peers
         self._judge: _Judge | None = None
         self._need = 0  # bytes that the last record, seen from the wire, still lacks
         self._head = b""  # a record's header, as far as it came
         self.closed = False
         """Whether the peer has sent close_notify."""
-        self._connection = connection = SSL.Connection(host.context, None)
+        self._connection = connection = SSL.Connection(context, None)
         connection.set_app_data(self)
-        connection.set_accept_state()
+
+    def accept(self) -> None:
+        """Be the server: the peer speaks first."""
+        self._connection.set_accept_state()
+
+    def connect(self, server_name: str) -> bytes:
+        """Be the client; returns the first bytes for the wire.
+
+        Args:
+            server_name: the A-labels of whom we want (SNI); empty where that is no name.
+        """
+        connection = self._connection
+        connection.set_connect_state()
+        if server_name:
+            connection.set_tlsext_host_name(server_name.encode("ascii"))
+        if self._alpn:
+            connection.set_alpn_protos(list(self._alpn))
+        with contextlib.suppress(SSL.WantReadError):
+            connection.do_handshake()
+        return self.take()
 
     def handshake(self, data: bytes) -> bytes | None:
         """Take bytes of the wire during the handshake; then send what `take` returns.
@@ -259,7 +312,7 @@ class TlsSession:
             host = self._hosts.get(name.decode("ascii", "replace").rstrip(".").lower())
             if host is not None and host is not self._host:
                 self._host = host
-                connection.set_context(host.context)
+                connection.set_context(host.peers if self._peers else host.context)
         if self._host.asks:
             self._judge = _Judge()  # not a method of ours: that would be a cycle
             connection.set_verify(SSL.VERIFY_PEER, self._judge)
@@ -317,6 +370,19 @@ class TlsSession:
         """The client's certificate as DER, where it sent one; not validated by itself."""
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         return None if certificate is None else certificate.public_bytes(Encoding.DER)
+
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """What the far end sent as DER: its certificate, then what it says leads to an authority.
+
+        Nothing of it is validated.
+        """
+        leaf = self.peer_certificate()
+        if leaf is None:
+            return ()
+        sent = self._connection.get_peer_cert_chain(as_cryptography=True) or []
+        chain = [certificate.public_bytes(Encoding.DER) for certificate in sent[:_CHAIN_LONGEST]]
+        # To the accepting side, OpenSSL gives the chain without the certificate itself.
+        return (leaf, *(one for one in chain if one != leaf))
 
     def peer_certificate_valid(self) -> bool:
         """Whether the client's certificate chained to the configured authority."""

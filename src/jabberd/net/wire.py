@@ -89,7 +89,7 @@ class Wire(Protocol):
         """Read again."""
 
     def start_tls(self, host: str | None = None) -> None:
-        """Flush, forget every unread plain byte, then do the handshake as the server.
+        """Flush, forget every unread plain byte, then do the handshake in our role.
 
         `Machine.secured` is called when it is done, `Machine.ended` when it fails.
 
@@ -127,6 +127,9 @@ class TlsFacts(Protocol):
 
     def peer_certificate(self) -> bytes | None:
         """The client's certificate as DER, where it sent one; not validated by itself."""
+
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """What the far end sent as DER, its own certificate first; nothing of it is validated."""
 
     def peer_certificate_valid(self) -> bool:
         """Whether the client's certificate chained to the configured authority."""
