@@ -61,7 +61,7 @@ def _listening(address: Endpoint, backlog: int, *, v6_only: bool) -> socket.sock
         listening.setblocking(False)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _keep_alive(listening)
+        keep_alive(listening)
         if v6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
         listening.bind(_pair(address))
@@ -72,12 +72,12 @@ def _listening(address: Endpoint, backlog: int, *, v6_only: bool) -> socket.sock
     return listening
 
 
-def _keep_alive(listening: socket.socket) -> None:
+def keep_alive(made: socket.socket) -> None:
     """Have the system find out about far ends that are gone; accepted sockets inherit it."""
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEP_ALIVE:
         if hasattr(socket, name):
-            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def parse_address(text: str) -> Endpoint:
