@@ -13,7 +13,7 @@ from jabberd.core.session import SessionFacts, SessionState
 from jabberd.core.turn import Turn
 from jabberd.core.turns import Turns
 from jabberd.storage.api import StorageError, StorageFull
-from jabberd.storage.log_api import Entry, Flag, Unit
+from jabberd.storage.log_api import Entry, Flag, Relay, Unit
 from jabberd.storage.memory_log import MemoryLog
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Message, Stanza
@@ -294,12 +294,52 @@ async def test_a_commit_that_fails_leaves_what_is_true_to_the_next(
     unit.awaiting.append(1)
     unit.delivered.append(2)
     unit.ended.append(3)
+    unit.relayed.append(4)
     await passes()
     await log.disk(StorageFull("the disk is full"))
     enter(turns.open(), 9)
     await passes()
     following = log.units[1]
     assert (following.awaiting, following.delivered, following.ended) == ([1], [2], [3])
+    assert following.relayed == [4]
+
+
+async def test_what_other_servers_have_is_forgotten_once_commits_work_again(
+    log: SlowLog, turns: Turns
+) -> None:
+    def relay(key: int) -> Relay:
+        return Relay(key, "example.com", "example.net", 9.0, b"<message/>")
+
+    turns.open().unit.relays += [relay(1), relay(2)]
+    await passes()
+    await log.disk()
+    turns.open().unit.relayed.append(1)
+    await passes()
+    await log.disk(StorageFull("the disk is full"))
+    # Nothing of this one is written, and so nothing of it is to be deleted.
+    unit = turns.open().unit
+    unit.relays.append(relay(3))
+    unit.relayed += [2, 3]
+    await passes()
+    assert log.units[2].relayed == [1, 2, 3]
+    await log.disk(StorageFull("the disk is full"))
+    assert await log.relays() == [relay(1), relay(2)]
+    turns.tidy()  # as the timer does when it is quiet
+    await passes()
+    assert log.units[3] == Unit(relayed=[1, 2])
+    await log.disk()
+    assert await log.relays() == []
+
+
+async def test_a_turn_with_many_relays_is_crowded(log: SlowLog, turns: Turns) -> None:
+    relays = turns.open().unit.relays
+    crowded: list[bool] = []
+    for number in (3_999, 1):
+        relays += [Relay(key, "a", "b", 9.0, b"") for key in range(number)]
+        crowded.append(turns.crowded)
+    assert crowded == [False, True]
+    await passes()
+    await log.disk()
 
 
 async def test_a_mistake_of_one_session_stops_nobody(

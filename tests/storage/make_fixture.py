@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from jabberd.storage.log_api import Doc, Entry, Flag, Journaled, Saved, Unit
+from jabberd.storage.log_api import Doc, Entry, Flag, Journaled, Relay, Saved, Unit
 from jabberd.storage.open import open_stores
 from jabberd.storage.tables import REVISIONS
 from tests.storage.values import FULL_ITEM, JULIET, JULIETS, NURSE, becomes, commit
@@ -36,6 +36,8 @@ async def write(path: Path) -> None:
         unit.handled[number] = 2**32 - number
         unit.journal.append(Journaled(number, 7, 3, b"items\x00"))
         await commit(stores.log, unit)
+    relay = Relay(stores.log.next_key(3.5), "capulet.example", "montague.example", 4.5, b"<a>\x00")
+    await commit(stores.log, Unit(relays=[relay]))
     await stores.close()
 
 

@@ -28,7 +28,15 @@ from tests.storage.values import JULIET, NURSE, ROMEO, commit
 
 pytestmark = pytest.mark.asyncio
 
-TABLES = ("log", "log_names", "log_erased", "log_sessions", "log_handled", "log_journal")
+TABLES = (
+    "log",
+    "log_names",
+    "log_erased",
+    "log_sessions",
+    "log_handled",
+    "log_journal",
+    "log_relays",
+)
 
 
 async def rows(stores: SqlStores, statement: str) -> Sequence[Sequence[Any]]:

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 
 from jabberd.storage.api import RosterPage, SchemaTooNew, StorageError, StorageFull, Stores
 from jabberd.storage.engine import explain, make_engine, parse_url
-from jabberd.storage.log_api import ArchiveQuery, Entry, Journaled, Restored, Saved
+from jabberd.storage.log_api import ArchiveQuery, Entry, Journaled, Relay, Restored, Saved, key_at
 from jabberd.storage.open import open_stores
 from jabberd.storage.schema import CURRENT, Schema, _migrate, prepare
 from jabberd.storage.tables import METADATA, REVISION, REVISIONS
@@ -31,8 +31,8 @@ from tests.storage.make_fixture import FIXTURES
 from tests.storage.values import FULL_ITEM, JULIET, JULIETS, NURSE, ROMEO
 
 NEXT = """
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 import sqlalchemy as sa
 from alembic import op
 def upgrade():
@@ -80,8 +80,8 @@ def next_schema(tmp_path: Path, revision: str = NEXT) -> Schema:
     """The current schema and one revision more."""
     scripts = tmp_path / "50% migrations"
     shutil.copytree(CURRENT.scripts, scripts)
-    (scripts / "versions" / "v0003_next.py").write_text(revision)
-    return Schema(METADATA, ("0001", "0002", "0003"), scripts)
+    (scripts / "versions" / "v0004_next.py").write_text(revision)
+    return Schema(METADATA, ("0001", "0002", "0003", "0004"), scripts)
 
 
 def test_every_revision_is_known() -> None:
@@ -125,17 +125,17 @@ def test_an_older_database_is_migrated(sql_url: str, tmp_path: Path) -> None:
             prepare(engine, schema)
             prepare(engine, schema)
         assert [(log["event"], log["before"], log["after"]) for log in logs] == [
-            ("storage.migrated", "0002", "0003")
+            ("storage.migrated", "0003", "0004")
         ]
         with engine.connect() as connection:
             assert connection.execute(text("SELECT disabled FROM accounts")).all() == [
                 ("migrated",)
             ]
             assert connection.execute(text("SELECT count(*) FROM extra")).scalar() == 0
-        with pytest.raises(SchemaTooNew, match="'0003'"):
+        with pytest.raises(SchemaTooNew, match="'0004'"):
             prepare(engine)
         if engine.dialect.name == "sqlite":
-            copy = tmp_path / "jabberd.sqlite.before-0003"
+            copy = tmp_path / "jabberd.sqlite.before-0004"
             assert logs[0]["copy"] == str(copy)
             assert stat.S_IMODE(copy.stat().st_mode) == 0o600
             with contextlib.closing(sqlite3.connect(copy)) as old:
@@ -219,6 +219,15 @@ async def test_databases_of_former_versions_open(revision: str, tmp_path: Path) 
     assert await stores.roster.item(JULIET, ROMEO) == FULL_ITEM
     if revision >= "0002":
         await has_log(stores, queued)
+    relays = await stores.log.relays()
+    if revision >= "0003":
+        key = relays[0].key
+        assert relays == [Relay(key, "capulet.example", "montague.example", 4.5, b"<a>\x00")]
+        assert key >= key_at(3.5)
+    else:
+        assert relays == []
+    last = max(one.key for one in (*queued, *relays))
+    assert stores.log.next_key(0.0) == last + 1
     await stores.close()
 
 
@@ -236,7 +245,6 @@ async def has_log(stores: Stores, entries: Sequence[Entry]) -> None:
         )
         for number in (1, 2)
     ]
-    assert log.next_key(0.0) == entries[1].key + 1
 
 
 def test_a_first_start_does_without_alembic(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ class Turns:
         """Whether the open turn has so much in it that nobody should add to it now."""
         turn = self._open
         return turn is not None and (
-            len(turn.unit.entries) >= _MOST_ENTRIES or turn.bytes >= _MOST_BYTES
+            len(turn.unit.entries) >= _MOST_ENTRIES
+            or len(turn.unit.relays) >= _MOST_ENTRIES
+            or turn.bytes >= _MOST_BYTES
         )
 
     async def settled(self) -> None:
@@ -130,11 +132,12 @@ class Turns:
             done.add_done_callback(self._committed)
 
     def _carry_on(self, unit: Unit) -> None:
-        """Add what a commit that failed was to say of older entries and of sessions."""
+        """Add what a commit that failed was to say of older entries, sessions and relays."""
         carried, self._carried = self._carried, Unit()
         unit.awaiting = carried.awaiting + unit.awaiting
         unit.delivered = carried.delivered + unit.delivered
         unit.ended = carried.ended + unit.ended
+        unit.relayed = carried.relayed + unit.relayed
 
     def _committed(self, done: asyncio.Future[None]) -> None:
         turn = self._committing
@@ -181,6 +184,8 @@ class Turns:
         carried.awaiting += [key for key in unit.awaiting if key not in never]
         carried.delivered += [key for key in unit.delivered if key not in never]
         carried.ended += unit.ended
+        unsent = {relay.key for relay in unit.relays}
+        carried.relayed += [key for key in unit.relayed if key not in unsent]
         self._tidy_soon()
 
     def _tidy_soon(self) -> None:

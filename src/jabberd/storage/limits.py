@@ -51,6 +51,9 @@ def check_unit(unit: Unit) -> int:
         StorageError: a text cannot be stored, or a key is smaller than its entry's time allows.
     """
     check_text(*[saved.owner for saved in unit.sessions.values()])
+    if unit.relays:
+        check_text("".join([row.local for row in unit.relays]))
+        check_text("".join([row.remote for row in unit.relays]))
     if not unit.entries:
         return 0
     # Column by column: many entries are looked at in a few calls. Owners and peers are looked at

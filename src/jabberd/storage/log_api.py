@@ -1,7 +1,8 @@
 """The durable log: one per account, and the source of truth for messages.
 
 What one turn of the event loop decided is one `Unit`: entries for both sides of its messages,
-what the sessions with stream management must remember, and what has been delivered meanwhile.
+what the sessions with stream management must remember, what is on its way to other servers, and
+what has been delivered meanwhile.
 A unit is committed whole or not at all. Only when it is on disk are its messages delivered and
 then acknowledged.
 
@@ -112,6 +113,24 @@ class Journaled(NamedTuple):
     items: bytes
 
 
+class Relay(NamedTuple):
+    """A stanza on its way to another server.
+
+    Attributes:
+        key: of `Log.next_key`, as an entry's; it orders them.
+        local: our domain that the stanza is from.
+        remote: the other server's domain.
+        expires: when it is given back to its sender, seconds since the epoch.
+        stanza: its bytes in the jabber:client namespace, with `from` and `to`.
+    """
+
+    key: int
+    local: str
+    remote: str
+    expires: float
+    stanza: bytes
+
+
 @dataclass(slots=True)
 class Unit:
     """What is committed together. The order of the fields is the order of the work.
@@ -129,6 +148,9 @@ class Unit:
             below this one, is not needed. A row of the journal goes as a whole.
         journal: what is on its way to sessions.
         ended: numbers of sessions that are over; everything about them is deleted.
+        relays: stanzas on their way to other servers.
+        relayed: keys of those that have arrived there, or were given back to their senders; they
+            are deleted.
         checkpoint: all entries up to this key that do not wait were given to their recipients;
             0 where nothing is to be said.
     """
@@ -142,6 +164,8 @@ class Unit:
     forget: dict[int, int] = field(default_factory=dict)
     journal: list[Journaled] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
+    relays: list[Relay] = field(default_factory=list)
+    relayed: list[int] = field(default_factory=list)
     checkpoint: int = 0
 
     def __bool__(self) -> bool:
@@ -155,6 +179,8 @@ class Unit:
             or self.delivered
             or self.awaiting
             or self.ended
+            or self.relays
+            or self.relayed
             or self.checkpoint
             or self.docs
         )
@@ -233,7 +259,7 @@ COUNT_MOST: Final = 10_000
 
 
 class Log(Protocol):
-    """Messages of accounts, and what sessions with stream management have to remember."""
+    """Messages of accounts, what sessions have to remember, and the queue to other servers."""
 
     @property
     def secret(self) -> bytes:
@@ -257,6 +283,12 @@ class Log(Protocol):
 
     async def recover(self) -> Sequence[Restored]:
         """The sessions that the last process left behind; asked once, before anything else."""
+
+    async def relays(self) -> Sequence[Relay]:
+        """What is on its way to other servers, in order of key, also what has expired.
+
+        Asked once, before anything else. All of it at once: the server has it in memory anyway.
+        """
 
     async def unsettled(self) -> Sequence[int]:
         """Keys of received entries behind the checkpoint, not AWAITING or SEEN, oldest first.
@@ -310,4 +342,7 @@ class Log(Protocol):
         """
 
     async def erase(self, owner: str) -> None:
-        """Remove everything of this owner: entries, texts that are nobody else's, sessions."""
+        """Remove everything of this owner: entries, texts that are nobody else's, sessions.
+
+        What is on its way to other servers stays: it was sent before.
+        """

@@ -36,7 +36,7 @@ _ADD_LOG: Final = f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) {VALUES}"
 # where what it has found by then says that this will do.
 _LOOK_THROUGH: Final = 4_000
 _LOOK_FURTHER: Final = 40_000
-_TYPES: Final = {int: "bigint", str: "text", bytes: "bytea"}
+_TYPES: Final = {int: "bigint", float: "float8", str: "text", bytes: "bytea"}
 
 # SQLite is given rows of so many values in one statement: each statement lets go of the
 # interpreter's lock, and may have to wait for it.

@@ -21,6 +21,7 @@ from jabberd.storage.log_api import KEY_BITS, Flag, Unit
 from jabberd.storage.log_dialects import VALUES, WIDTH, Dialect, Row, many
 from jabberd.storage.log_docs import DocIndex
 from jabberd.storage.log_index import LogIndex, read_recent
+from jabberd.storage.log_relays import relay
 from jabberd.storage.log_sessions import forget_sessions, remember
 from jabberd.storage.log_shared import Shared, number_of, raise_state
 from jabberd.storage.words import words_of
@@ -96,6 +97,9 @@ class LogWriter:
             self._add(connection, unit)
         self._flag(connection, unit)
         remember(self._dialect, connection, unit)
+        relay(self._dialect, connection, unit)
+        if unit.relayed:
+            self._raise(connection, "floor", self._shared.last)  # their keys must not come again
         if unit.checkpoint:
             self._raise(connection, "checkpoint", unit.checkpoint)
         if late > max(self._shared.late, self._late):

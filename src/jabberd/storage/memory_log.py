@@ -19,6 +19,7 @@ from jabberd.storage.log_api import (
     Entry,
     Flag,
     Journaled,
+    Relay,
     Restored,
     Saved,
     Unit,
@@ -48,6 +49,7 @@ class MemoryLog:
         self._docs: dict[int, tuple[frozenset[str], int]] = {}
         self._sessions: dict[int, tuple[Saved, int]] = {}
         self._journal: dict[int, dict[int, Journaled]] = {}
+        self._relays: dict[int, Relay] = {}
 
     @property
     def secret(self) -> bytes:
@@ -69,6 +71,7 @@ class MemoryLog:
             return failed
         self._write(unit)
         self._remember(unit)
+        self._relay(unit)
         self._checkpoint = max(self._checkpoint, unit.checkpoint)
         return None
 
@@ -79,6 +82,11 @@ class MemoryLog:
             Restored(saved, handled, tuple(sorted(self._journal.get(number, {}).values())))
             for number, (saved, handled) in sorted(self._sessions.items())
         ]
+
+    async def relays(self) -> Sequence[Relay]:
+        """See `Log.relays`."""
+        self._check()
+        return sorted(self._relays.values())
 
     async def unsettled(self) -> Sequence[int]:
         """See `Log.unsettled`."""
@@ -196,6 +204,9 @@ class MemoryLog:
         }
         if len(places) < len(unit.journal) or not places.isdisjoint(kept):
             raise StorageError("the database refused: this place is in the journal already")
+        relays = {row.key for row in unit.relays}
+        if len(relays) < len(unit.relays) or not relays.isdisjoint(self._relays):
+            raise StorageError("the database refused: a relay with this key is there already")
 
     def _write(self, unit: Unit) -> None:
         pointing: dict[int, int] = {}
@@ -230,6 +241,12 @@ class MemoryLog:
             self._journal.setdefault(row.number, {})[row.first] = row
         for number in unit.ended:
             self._end(number)
+
+    def _relay(self, unit: Unit) -> None:
+        for row in unit.relays:
+            self._relays[row.key] = row
+        for key in unit.relayed:
+            self._relays.pop(key, None)
 
     def _unforgotten(self, number: int, place: int) -> dict[int, Journaled]:
         rows = self._journal.get(number, {})

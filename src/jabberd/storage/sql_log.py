@@ -24,6 +24,7 @@ from jabberd.storage.log_api import (
     ArchiveQuery,
     Entry,
     Flag,
+    Relay,
     Restored,
     Unit,
     key_at,
@@ -32,6 +33,7 @@ from jabberd.storage.log_dialects import Dialect, dialect_of
 from jabberd.storage.log_docs import index_texts
 from jabberd.storage.log_index import catch_up, read_recent
 from jabberd.storage.log_read import LogReader
+from jabberd.storage.log_relays import read_relays
 from jabberd.storage.log_sessions import recover
 from jabberd.storage.log_shared import Shared
 from jabberd.storage.log_write import Commit, LogWriter
@@ -87,9 +89,10 @@ def _start(dialect: Dialect, connection: Connection) -> Start:
     ((secret, floor, indexed, late, apart),) = dialect.rows(
         connection, "SELECT secret, floor, indexed, late, apart FROM log_state"
     )
-    last = int(dialect.rows(connection, "SELECT coalesce(max(key), 0) FROM log")[0][0])
-    numbers = "SELECT coalesce(max(number), 0) FROM log_sessions"  # they are keys as well
-    number = int(dialect.rows(connection, numbers)[0][0])
+    last = _greatest(dialect, connection, "log", "key")
+    # The numbers of sessions are keys as well.
+    number = _greatest(dialect, connection, "log_sessions", "number")
+    relay = _greatest(dialect, connection, "log_relays", "key")
     texts = 0
     if dialect.own_index:
         if last > indexed:
@@ -100,9 +103,14 @@ def _start(dialect: Dialect, connection: Connection) -> Start:
         erased=dict(erased),
         late=late,
         apart=apart,
-        last=max(last, floor, number),
+        last=max(last, floor, number, relay),
     )
     return Start(dialect, bytes(secret), shared, texts)
+
+
+def _greatest(dialect: Dialect, connection: Connection, table: str, column: str) -> int:
+    statement = f"SELECT coalesce(max({column}), 0) FROM {table}"
+    return int(dialect.rows(connection, statement)[0][0])
 
 
 class SqlLog:
@@ -157,6 +165,10 @@ class SqlLog:
     async def recover(self) -> Sequence[Restored]:
         """See `Log.recover`."""
         return await self._database.write(recover, self._dialect)
+
+    async def relays(self) -> Sequence[Relay]:
+        """See `Log.relays`."""
+        return await self._database.read(read_relays, self._dialect)
 
     async def unsettled(self) -> Sequence[int]:
         """See `Log.unsettled`."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every schema there ever was, oldest first; the last one is the one below."""
 
 METADATA = MetaData()
@@ -172,6 +172,17 @@ LOG_JOURNAL = Table(
     Column("first", BigInteger(), primary_key=True, autoincrement=False),
     Column("stanzas", Integer(), nullable=False),
     Column("items", LargeBinary(), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+LOG_RELAYS = Table(
+    "log_relays",
+    METADATA,
+    Column("key", _SERIAL, primary_key=True, autoincrement=False),
+    Column("local", Text(), nullable=False),
+    Column("remote", Text(), nullable=False),
+    Column("expires", Double(), nullable=False),
+    Column("stanza", LargeBinary(), nullable=False),
     sqlite_with_rowid=False,
 )
 
