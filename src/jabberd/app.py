@@ -21,7 +21,9 @@ import structlog
 
 from jabberd.assembly import Assembly, client_service
 from jabberd.config import (
+    FIXED_FEDERATION,
     Config,
+    Federation,
     HostConfig,
     StartError,
     data_folder,
@@ -54,7 +56,7 @@ class Report:
 
     Attributes:
         hosts: the domains that it serves.
-        listening: kind ("c2s", "c2s_tls", "component") and address of each listener.
+        listening: kind ("c2s", "s2s" and so on) and address of each listener.
         data: the data folder.
         hints: what to do next, in sentences.
     """
@@ -188,6 +190,9 @@ class RunningServer:
             sessions=fresh.sessions,
             clients=fresh.clients,
             log=fresh.log,
+            federation=_merged_federation(self.config.federation, fresh.federation),
+            peer=fresh.peer,
+            route=fresh.route,
             host=host,
             source=fresh.source,
         )
@@ -205,7 +210,18 @@ class RunningServer:
         new = fresh.host.get(name)
         if new is None:
             return old
-        return replace(old, certificate=new.certificate, key=new.key, client_ca=new.client_ca)
+        return replace(
+            old,
+            certificate=new.certificate,
+            key=new.key,
+            client_ca=new.client_ca,
+            federation=new.federation,
+        )
+
+
+def _merged_federation(old: Federation, new: Federation) -> Federation:
+    """What is in force after a reload: some needs a restart."""
+    return replace(new, **{name: getattr(old, name) for name in FIXED_FEDERATION})
 
 
 def _push(assembly: Assembly, account: JID) -> PushApi | None:

@@ -8,8 +8,9 @@ import errno
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -27,7 +28,7 @@ from jabberd.core.keeper import Ledger
 from jabberd.core.module import AccountEvent
 from jabberd.core.ports import AccountsApi, ClientsApi, DiscoApi
 from jabberd.core.router import Router
-from jabberd.core.session import SessionFacts, Sessions
+from jabberd.core.session import Session, SessionFacts, Sessions
 from jabberd.core.tokens import Vault
 from jabberd.edge.c2s import ClientConnection
 from jabberd.edge.client_session import ClientSession
@@ -41,7 +42,7 @@ from jabberd.net.holder import BindError
 from jabberd.net.limits import Admission, Attempts
 from jabberd.net.listen import Listener, ListenOptions, parse_network
 from jabberd.net.owner import PumpOptions
-from jabberd.net.tls import TlsContexts
+from jabberd.net.tls import XMPP_SERVER, TlsContexts
 from jabberd.net.tls_config import HostTls, TlsConfig, TlsConfigError
 from jabberd.net.wire import Machine
 from jabberd.storage.api import Stores
@@ -51,10 +52,16 @@ from jabberd.xmpp.frames import Limits
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl import anonymous, external
 from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
+from jabberd.xmpp.stanza import Message, Stanza
+
+if TYPE_CHECKING:
+    from jabberd.edge.servers import Servers
+    from jabberd.federation import Federation
 
 _log: Final = structlog.get_logger("jabberd")
 # So many of the newest messages are recognised when they are sent again after a restart.
 _RESENT_MOST: Final = 20_000
+_BETWEEN_SERVERS: Final = ("s2s", "s2s_tls")
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -81,6 +88,7 @@ class Assembly:
         tls: certificates.
         door: what clients' connections share.
         components: what external components' connections share.
+        federation: other servers; None where this one talks to no others.
         ledger: the durable log.
         admission: counts connections.
         listeners: kind and listener.
@@ -100,6 +108,7 @@ class Assembly:
     tls: TlsContexts
     door: ClientDoor
     components: ComponentDoor
+    federation: Federation | None
     ledger: Ledger
     admission: Admission
     listeners: list[tuple[str, Listener]] = field(default_factory=list)
@@ -200,10 +209,14 @@ class Assembly:
             on_down=lambda domain: _list_component(hosts, domain, up=False),
         )
         components.serve({name: one.secret for name, one in config.component.items()})
+        federation = None
+        if config.federates:
+            federation = _federation(config, router, hosts, ledger, tls, clock)
+            router.elsewhere = federation.servers
         admission = Admission(config.limits.connections, config.limits.connections_per_address)
         return cls(
             config, clock, stores, deriver, journal, sessions, router, hosts, accounts, clients,
-            tls, door, components, ledger, admission, warnings=list(tls.warnings),
+            tls, door, components, federation, ledger, admission, warnings=list(tls.warnings),
         )  # fmt: skip
 
     def load_modules(self, commands: CommandRegistry) -> None:
@@ -239,6 +252,8 @@ class Assembly:
         count = await resumptions.restore(await log.recover(), make)
         if count:
             _log.info("sessions wait for their clients", sessions=count)
+        if self.federation is not None:
+            self.federation.servers.restore(await log.relays())
 
     def listen(self) -> None:
         """Accept connections.
@@ -255,6 +270,13 @@ class Assembly:
             self._listen("c2s_tls", address, self._clients(entrance))
         for address in listen.component:
             self._listen("component", address, lambda: ComponentConnection(self.components))
+        if self.federation is not None:
+            servers = self.federation.servers
+            for kind in _BETWEEN_SERVERS:
+                for address in getattr(listen, kind):
+                    required = address.starttls_required is not False
+                    self._listen(kind, address, partial(_incoming, servers, required))
+            servers.begin()
 
     def _clients(self, entrance: Entrance) -> Callable[[], Machine]:
         return lambda: ClientConnection(self.door, entrance)
@@ -284,6 +306,15 @@ class Assembly:
         if kind == "component":
             # A component speaks for many: its senders' queues push back, not a byte rate.
             return PumpOptions()
+        if kind in _BETWEEN_SERVERS:
+            return PumpOptions(
+                tls=self.tls,
+                peers=True,
+                direct_tls=kind == "s2s_tls",
+                alpn=(XMPP_SERVER,),
+                rate=self.config.federation.bytes_per_second,
+                burst=self.config.federation.burst_bytes,
+            )
         limits = self.config.limits
         return PumpOptions(
             tls=self.tls,
@@ -313,6 +344,8 @@ class Assembly:
             door.login_seconds = limits.login_seconds
             door.output_bytes = limits.output_bytes
             door.attempts.allow(limits.login_attempts)
+        if self.federation is not None:
+            self.federation.apply(config, before)
         self.door.sources.allow(limits.login_attempts_per_address)
         self.door.resumptions.bounds = _session_bounds(config)
         self.door.resumptions.ack_seconds = config.sessions.acknowledge_seconds
@@ -334,14 +367,54 @@ class Assembly:
         self.door.resumptions.save()
         self.door.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
         self.components.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
-        await asyncio.gather(*(listener.stop() for _, listener in self.listeners))
+        await asyncio.gather(
+            *(one.stop() for kind, one in self.listeners if kind not in _BETWEEN_SERVERS)
+        )
         for host in self.hosts.values():
             await host.close()
+        if self.federation is not None:  # others are told that our users have left
+            await self.federation.servers.close()
+        await asyncio.gather(
+            *(one.stop() for kind, one in self.listeners if kind in _BETWEEN_SERVERS)
+        )
         self.door.resumptions.close()
         await self.ledger.turns.close()
         await self.clients.settled()
         self.deriver.close()
         await self.stores.close()
+
+
+def _federation(
+    config: Config,
+    router: Router,
+    hosts: dict[str, LocalHost],
+    ledger: Ledger,
+    tls: TlsContexts,
+    clock: SystemClock,
+) -> Federation:
+    # It brings DNS and more, which a server for itself does without.
+    from jabberd.federation import Federation  # noqa: PLC0415
+
+    def forget_sent(stanza: Stanza, session: Session) -> None:
+        if isinstance(stanza, Message):
+            hosts[session.jid.domain].keeper.forget_sent(stanza, session)
+
+    return Federation(
+        config,
+        router=router,
+        ledger=ledger,
+        tls=tls,
+        clock=clock,
+        token=token,
+        before=stream_limits(config.limits)[0],
+        forget_sent=forget_sent,
+    )
+
+
+def _incoming(servers: Servers, required: bool) -> Machine:
+    from jabberd.edge.s2s_in import IncomingServer  # noqa: PLC0415 -- as above
+
+    return IncomingServer(servers, tls_required=required)
 
 
 def _session_bounds(config: Config) -> Bounds:

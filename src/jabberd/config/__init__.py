@@ -1,12 +1,19 @@
 """The configuration: one TOML file, the environment and the command line, checked as a whole."""
 
-from jabberd.config.effective import Changes, Effective, effective, reloadable_changes
+from jabberd.config.effective import (
+    FIXED_FEDERATION,
+    Changes,
+    Effective,
+    effective,
+    reloadable_changes,
+)
 from jabberd.config.load import data_folder, load, reload
 from jabberd.config.problems import ConfigError, Problem, StartError
 from jabberd.config.shape import (
     Clients,
     ComponentConfig,
     Config,
+    Federation,
     HostConfig,
     Journal,
     Limits,
@@ -15,16 +22,20 @@ from jabberd.config.shape import (
     Log,
     ModuleChoice,
     Passwords,
+    PeerConfig,
     Source,
+    parse_route,
 )
 
 __all__ = [
+    "FIXED_FEDERATION",
     "Changes",
     "Clients",
     "ComponentConfig",
     "Config",
     "ConfigError",
     "Effective",
+    "Federation",
     "HostConfig",
     "Journal",
     "Limits",
@@ -33,12 +44,14 @@ __all__ = [
     "Log",
     "ModuleChoice",
     "Passwords",
+    "PeerConfig",
     "Problem",
     "Source",
     "StartError",
     "data_folder",
     "effective",
     "load",
+    "parse_route",
     "reload",
     "reloadable_changes",
 ]

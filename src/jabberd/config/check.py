@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from jabberd.config.shape import ComponentConfig, Config, HostConfig
+from jabberd.config.shape import LISTENERS, ComponentConfig, Config, HostConfig, parse_route
 
 Found = tuple[tuple[str, ...], str]
 """A key and what is wrong with it."""
@@ -40,6 +40,10 @@ def absolute_paths(config: Config, base: Callable[[tuple[str, ...]], Path]) -> C
         storage_file=fix(config.storage_file, "storage_file"),
         host={name: host(name, table) for name, table in config.host.items()},
         component={name: component(name, table) for name, table in config.component.items()},
+        federation=replace(
+            config.federation,
+            authorities=fix(config.federation.authorities, "federation", "authorities"),
+        ),
     )
 
 
@@ -84,6 +88,7 @@ def consistency(config: Config) -> Iterator[Found]:
     """Files that are missing and keys that contradict each other."""
     yield from _missing_files(config)
     yield from _same_address(config)
+    yield from _other_servers(config)
     for name in config.component:
         if name in config.host:
             yield ("component", name), "this is a host of this server: expected a domain of its own"
@@ -105,9 +110,28 @@ def _missing_files(config: Config) -> Iterator[Found]:
                 yield ("host", name, key), f"cannot read {file}: {error.strerror}"
 
 
+def _other_servers(config: Config) -> Iterator[Found]:
+    for table in ("peer", "route"):
+        for name in getattr(config, table):
+            if name in config.host or name in config.component:
+                yield (table, name), "this is a domain of this server: expected another server's"
+    for name, text in config.route.items():
+        try:
+            parse_route(text)
+        except ValueError as error:
+            yield ("route", name), str(error)
+    authorities = config.federation.authorities
+    if authorities is not None:
+        try:
+            authorities.open("rb").close()
+        except OSError as error:
+            what = f"cannot read {authorities}: {error.strerror}"
+            yield ("federation", "authorities"), what
+
+
 def _same_address(config: Config) -> Iterator[Found]:
     taken: dict[tuple[str, int], str] = {}
-    for kind in ("c2s", "c2s_tls", "component"):
+    for kind in LISTENERS:
         for listener in getattr(config.listen, kind):
             address = (listener.host, listener.port)
             if listener.port and address in taken:

@@ -13,6 +13,17 @@ from jabberd.config.problems import dotted
 from jabberd.config.shape import Config, Listener
 from jabberd.config.walk import flatten
 
+_LIVE_OF_HOST = {("certificate",), ("key",), ("client_ca",), ("federation",)}
+FIXED_FEDERATION = {
+    "enabled",
+    "authorities",
+    "nameservers",
+    "trusted_dns",
+    "networks",
+    "verifications",
+}
+"""Keys of `federation` that need a restart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Effective:
@@ -53,8 +64,8 @@ def effective(config: Config) -> list[Effective]:
 def reloadable_changes(old: Config, new: Config) -> Changes:
     """Which keys differ, by whether they can be applied to a running server.
 
-    Live are certificates, the log level, the limits, and how sessions and clients
-    are kept.
+    Live are certificates, the log level, the limits, how sessions and clients are kept, and most
+    of what concerns other servers.
     """
     before, after = dict(flatten(old)), dict(flatten(new))
     changed = [
@@ -71,8 +82,10 @@ def reloadable_changes(old: Config, new: Config) -> Changes:
 
 def _is_live(path: tuple[str, ...], hosts: set[str]) -> bool:
     if path[0] == "host":
-        return path[1] in hosts and path[2:] in {("certificate",), ("key",), ("client_ca",)}
-    return path[0] in {"limits", "sessions", "clients"} or path == ("log", "level")
+        return path[1] in hosts and path[2:] in _LIVE_OF_HOST
+    if path[0] == "federation":
+        return path[1] not in FIXED_FEDERATION
+    return path[0] in {"limits", "sessions", "clients", "peer", "route"} or path == ("log", "level")
 
 
 def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:

@@ -152,6 +152,7 @@ class _Loader:
         self._unknown_source()
         self._listeners()
         self._hosts()
+        self._federation()
         config = self._validated(Config, self._raw, ())
         if config is None or self._problems:
             raise ConfigError(self._problems)
@@ -193,7 +194,7 @@ class _Loader:
 
     def _hosts(self) -> None:
         """Names of hosts and components in their canonical form, and the hosts' modules."""
-        for key in ("host", "component"):
+        for key in ("host", "component", "peer", "route"):
             tables = self._raw.get(key)
             if isinstance(tables, dict):
                 self._raw[key] = {
@@ -205,6 +206,32 @@ class _Loader:
         for domain, table in hosts.items() if isinstance(hosts, dict) else ():
             given = table.pop("modules", {}) if isinstance(table, dict) else {}
             self._modules[domain] = tuple(self._choices(("host", domain, "modules"), given))
+
+    def _federation(self) -> None:
+        """A boolean stands for a table with only that, and domains get their canonical form."""
+        table = self._raw.get("federation")
+        if isinstance(table, bool):
+            self._raw["federation"] = {"enabled": table}
+        if not isinstance(table, dict):
+            return
+        for key in ("allow", "deny"):
+            names = table.get(key)
+            if isinstance(names, list):
+                path = ("federation", key)
+                table[key] = [self._pattern(path, n) if isinstance(n, str) else n for n in names]
+
+    def _pattern(self, path: tuple[str, str], name: str) -> str:
+        below = "*." if name.startswith("*.") else ""
+        try:
+            jid = JID.parse(name.removeprefix("*."))
+            if jid.local or jid.resource:
+                raise InvalidJID("it has more than a domain")
+        except InvalidJID as error:
+            self._problem_at(
+                path, f'expected domains, as "example.net" or "*.example.net": {error}'
+            )
+            return name
+        return below + jid.domain
 
     def _domain(self, path: tuple[str, str], tables: Mapping[str, Any]) -> str:
         name = path[1]

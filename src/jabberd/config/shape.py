@@ -18,6 +18,7 @@ from jabberd.core.module import Host, Module
 Positive = Annotated[int, Field(ge=1)]
 PathText = Annotated[Path, Field(strict=False)]
 Mechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
+Proof = Literal["required", "dialback", "off"]
 SECRET: Final[Mapping[str, bool]] = {"secret": True}
 """Metadata of a field that is never shown."""
 
@@ -41,6 +42,27 @@ def parse_address(text: str) -> tuple[str, int]:
     return str(address), int(port)
 
 
+def parse_route(text: str) -> tuple[str, int, bool]:
+    """Split "10.0.0.5:5269", "xmpp.example.net:5269" or "tls:[::1]:5270".
+
+    Returns:
+        The host, the port, and whether TLS comes with the first byte.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    direct = text.startswith("tls:")
+    host, colon, port = text.removeprefix("tls:").rpartition(":")
+    name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    good = bool(colon and name) and (":" not in host or name != host)
+    if not (good and port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+        raise ValueError(
+            'expected a host and a port, as "10.0.0.5:5269", or "tls:10.0.0.5:5270" for a port'
+            " that wants TLS from the first byte"
+        )
+    return name, int(port), direct
+
+
 def _check_network(text: str) -> None:
     try:
         ipaddress.ip_network(text)
@@ -60,7 +82,8 @@ class Listener:
             password as it is. Unless given, only where both ends are loopback addresses and
             no PROXY header was used.
         starttls_required: refuse to log in without TLS. Unless given, only where one of the
-            ends is not a loopback address.
+            ends is not a loopback address. For other servers, TLS is required unless this is
+            false.
         proxy: addresses or networks of proxies that send a PROXY protocol header; from them
             it is required, from others it is refused.
     """
@@ -86,6 +109,10 @@ class Listener:
         return parse_address(self.address)[1]
 
 
+LISTENERS: Final = ("c2s", "c2s_tls", "component", "s2s", "s2s_tls")
+"""The keys of `Listen`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listen:
     """Where the server listens; each key takes a list of addresses.
@@ -95,15 +122,20 @@ class Listen:
         c2s_tls: for clients, with TLS from the first byte (XEP-0368).
         component: for external components (XEP-0114), in plain text: keep it on loopback
             addresses or a private network.
+        s2s: for other servers, with STARTTLS, usually "[::]:5269". Where neither this nor
+            s2s_tls is given, this server talks to no others.
+        s2s_tls: for other servers, with TLS from the first byte (XEP-0368).
     """
 
     c2s: tuple[Listener, ...] = (Listener("127.0.0.1:5222"), Listener("[::1]:5222"))
     c2s_tls: tuple[Listener, ...] = (Listener("127.0.0.1:5223"), Listener("[::1]:5223"))
     component: tuple[Listener, ...] = ()
+    s2s: tuple[Listener, ...] = ()
+    s2s_tls: tuple[Listener, ...] = ()
 
     def __post_init__(self) -> None:
         # [::] takes what is left of its port, so explicit IPv4 addresses of the port go first.
-        for kind in ("c2s", "c2s_tls", "component"):
+        for kind in LISTENERS:
             listeners = sorted(getattr(self, kind), key=lambda listener: listener.host == "::")
             object.__setattr__(self, kind, tuple(listeners))
 
@@ -200,6 +232,83 @@ class Clients:
 
 
 @dataclass(frozen=True, slots=True)
+class Federation:
+    """Other servers. `federation = false` is short for a table with `enabled = false`.
+
+    All of it but `enabled`, `authorities`, `nameservers`, `trusted_dns`, `networks` and
+    `verifications` can be changed by a reload.
+
+    Attributes:
+        enabled: whether this server talks to others. Unless given, where `listen.s2s` or
+            `listen.s2s_tls` is.
+        policy: how servers must prove who they are, unless their `peer` table or the host says
+            otherwise. "required": by a certificate that an authority has signed. "dialback": where
+            they have none, it is enough that a connection to their domain, as the DNS leads
+            there, confirms it (XEP-0220). A certificate of an authority must be right in any
+            case.
+        allow: domains of the servers that this one talks to; "*.example.net" stands for all below
+            example.net. Empty: all.
+        deny: domains of servers that this one does not talk to, in the same form.
+        authorities: PEM file with the authorities that other servers' certificates are checked
+            against; those of the system unless given.
+        nameservers: addresses, with or without a port, of the DNS servers that are asked; those
+            of the system unless given.
+        trusted_dns: the nameservers check DNSSEC, and nobody can come between them and this
+            server: TLSA records in signed zones may then stand for an authority (DANE).
+        networks: private networks, or single addresses, that the DNS may lead to. Other addresses
+            that are private or of this machine are not connected to.
+        queue_seconds: how long a message waits for a server that cannot be reached before its
+            sender gets it back.
+        queue_bytes: how much may wait for one domain, from each of ours.
+        idle_seconds: how long a stream may be without traffic before it is closed.
+        stanza_bytes: size of one element of a stream between servers; advertised (XEP-0478).
+        bytes_per_second: how fast one connection of another server may send; beyond that, it is
+            read more slowly.
+        burst_bytes: how much it may send at once after a rest.
+        verifications: how many domains may be looked up and connected to at the same time because
+            strangers claim to be them.
+    """
+
+    enabled: bool | None = None
+    policy: Literal["required", "dialback"] = "dialback"
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    authorities: PathText | None = None
+    nameservers: tuple[str, ...] = ()
+    trusted_dns: bool = False
+    networks: tuple[str, ...] = ()
+    queue_seconds: Annotated[int, Field(ge=10, le=604_800)] = 600
+    queue_bytes: Annotated[int, Field(ge=262_144)] = 4_194_304
+    idle_seconds: Annotated[int, Field(ge=10)] = 600
+    stanza_bytes: Annotated[int, Field(ge=10_000)] = 524_288
+    bytes_per_second: Annotated[int, Field(ge=10_240)] = 4_194_304
+    burst_bytes: Annotated[int, Field(ge=65_536)] = 8_388_608
+    verifications: Positive = 200
+
+    def __post_init__(self) -> None:
+        for network in self.networks:
+            _check_network(network)
+        for nameserver in self.nameservers:
+            try:
+                ipaddress.ip_address(nameserver)
+            except ValueError:
+                parse_address(nameserver)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """One other server; the table's name is its domain. Can be changed by a reload.
+
+    Attributes:
+        policy: as `federation.policy`; "off": this server does not talk to it.
+        plain: it has no TLS, and is talked to without.
+    """
+
+    policy: Proof | None = None
+    plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What is logged, to standard error. The level can be changed by a reload.
 
@@ -264,6 +373,9 @@ class HostConfig:
         anonymous: offer SASL ANONYMOUS: a throwaway account for whoever asks.
         sasl2: offer logins by SASL2 under TLS as well (XEP-0388), by which a client needs fewer
             round trips, can have tokens, and can be told from the account's other clients.
+        federation: how other servers must prove who they are to this host; stricter only than
+            what their own tables say. "off": it does not talk to others. `federation.policy` unless
+            given.
         modules: options per module; `false` switches a module off, `true` or `{}` takes its
             defaults. A module from elsewhere names its Python module:
             `{ module = "package.name", … }`.
@@ -280,6 +392,7 @@ class HostConfig:
     )
     anonymous: bool = False
     sasl2: bool = True
+    federation: Proof | None = None
     modules: tuple[ModuleChoice, ...] = ()
 
     def __post_init__(self) -> None:
@@ -350,6 +463,11 @@ class Config:
         journal: what `jabberd trace` remembers.
         host: the hosts that this server is; "localhost" unless any is given.
         component: the external components that may connect.
+        federation: other servers; `false` for none.
+        peer: what is special about single ones.
+        route: where other servers are, by their domain, instead of what the DNS says:
+            "10.0.0.5:5269", or "tls:10.0.0.5:5270" for TLS from the first byte. Can be changed by
+            a reload.
         source: where all this came from.
     """
 
@@ -366,6 +484,9 @@ class Config:
     journal: Journal = Journal()
     host: Mapping[str, HostConfig] = field(default_factory=lambda: {"localhost": HostConfig()})
     component: Mapping[str, ComponentConfig] = field(default_factory=dict)
+    federation: Federation = Federation()
+    peer: Mapping[str, PeerConfig] = field(default_factory=dict)
+    route: Mapping[str, str] = field(default_factory=dict)
     source: Source = field(default=Source(), compare=False)
 
     def __post_init__(self) -> None:
@@ -373,3 +494,10 @@ class Config:
             raise ValueError('storage is "sqlite:", "memory:" or a "postgresql://" URL')
         if not self.host:
             raise ValueError("expected at least one host")
+
+    @property
+    def federates(self) -> bool:
+        """Whether this server talks to others."""
+        if self.federation.enabled is not None:
+            return self.federation.enabled
+        return bool(self.listen.s2s or self.listen.s2s_tls)

@@ -21,7 +21,7 @@ _log: Final = structlog.get_logger("jabberd.router")
 
 
 class Route(Protocol):
-    """What answers for a domain: one of our hosts, a component, later other servers."""
+    """What answers for a domain: one of our hosts, a component, or other servers."""
 
     def receive(self, stanza: Stanza, origin: Session | None) -> Verdict | Awaitable[Verdict]:
         """Bring a stanza for this domain to the end of its way.
@@ -46,12 +46,16 @@ class Router:
     Args:
         journal: remembers how stanzas ended.
         now: seconds since the epoch.
+
+    Attributes:
+        elsewhere: answers for every domain that is not ours; None: nothing does.
     """
 
     def __init__(self, journal: Journal, now: Callable[[], float]) -> None:
         self._journal = journal
         self._now = now
         self._routes: dict[str, Route] = {}
+        self.elsewhere: Route | None = None
         self._senders: dict[str, Sender] = {}
 
     def add(self, domain: str, route: Route, sender: Sender | None = None) -> None:
@@ -136,7 +140,7 @@ class Router:
             domain = stanza.from_.domain  # for the sender's own account
         else:
             raise StanzaError(Condition.BAD_REQUEST, "no address")
-        route = self._routes.get(domain)
+        route = self._routes.get(domain) or self.elsewhere
         if route is None:
             raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND, f"{domain} is not served here")
         return route.receive(stanza, origin)

@@ -166,8 +166,7 @@ class Resolver:
                 message = f"{domain} says in the DNS that it has no server for other servers"
                 raise DnsError(DnsProblem.NO_SERVICE, message)
             return _ordered(places)[:_MOST_TARGETS]
-        if plain.failed and direct.failed:
-            raise DnsError(DnsProblem.FAILED, f"the DNS does not answer about {domain}")
+        # Also where there was no answer about services (RFC 6120 §3.2.1, rule 9).
         secure = plain.secure and direct.secure
         return (Target(name, S2S_PORT, secure=secure),)
 

@@ -1,0 +1,432 @@
+"""Other servers: which streams there are to and from them, and what waits for one.
+
+It is the route of every domain that is not ours (`core.router.Route`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+
+from jabberd.core.resent import Resent
+from jabberd.core.router import Router
+from jabberd.core.session import Session
+from jabberd.core.turns import Turns
+from jabberd.core.verdict import Verdict
+from jabberd.edge.dialback import Dialback
+from jabberd.edge.outbox import Outbox, Outgoing, Post, Problem
+from jabberd.edge.outlet import Marks, Outlet
+from jabberd.edge.peers import Peers, Policy
+from jabberd.edge.s2s import ServerConnection
+from jabberd.edge.s2s_out import OutgoingServer, Unreachable
+from jabberd.net.clock import Clock
+from jabberd.net.dial import DialError, Dialler
+from jabberd.net.dns import DnsError, DnsProblem, Target
+from jabberd.net.owner import Calling, PumpOptions
+from jabberd.net.tls import XMPP_SERVER, TlsContexts
+from jabberd.net.trust import Trust
+from jabberd.storage.api import StorageError
+from jabberd.storage.log_api import Relay
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import Element
+from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
+from jabberd.xmpp.frames import Limits
+from jabberd.xmpp.scanner import Pool
+from jabberd.xmpp.stanza import Iq, ParseError, Stanza, error_reply, read_stanza
+from jabberd.xmpp.stream.events import Pair
+from jabberd.xmpp.stream.server import ServerPolicy
+from jabberd.xmpp.stream.server_initiating import Purpose
+
+_log: Final = structlog.get_logger("jabberd.s2s")
+_SWEEP_SECONDS: Final = 5.0
+_TRY_SECONDS: Final = 60.0
+"""How long finding, connecting and proving may take together."""
+_LAST_WORDS_SECONDS: Final = 2.0
+_REFUSED: Final = 200
+"""Domains whose last refusal is remembered for the operator."""
+
+
+class Finder(Protocol):
+    """Where a domain's server is: DNS, or the operator's own table."""
+
+    async def targets(self, domain: str) -> Sequence[Target]:
+        """Places to connect to, in the order of trying.
+
+        Raises:
+            DnsError: there are none.
+        """
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What streams with other servers may use up; may be replaced at any time.
+
+    Attributes:
+        before: of a stream before anything is proved on it.
+        after: of a stream after that.
+        negotiation_seconds: how long the negotiation of a stream may take.
+        idle_seconds: after which a stream is closed.
+        queue_seconds: how long a message waits for a stream.
+        queue_bytes: how much may wait for one pair of domains.
+        outboxes: pairs of domains that something waits for, or has lately.
+    """
+
+    before: Limits
+    after: Limits
+    negotiation_seconds: float = 30.0
+    idle_seconds: float = 600.0
+    queue_seconds: float = 600.0
+    queue_bytes: int = 4 << 20
+    outboxes: int = 10_000
+
+
+class Servers:
+    """Every stream with another server, and every queue for one.
+
+    Args:
+        router: takes their stanzas.
+        turns: of the durable log.
+        next_key: makes keys for it.
+        peers: who may talk to whom.
+        trust: judges certificates.
+        tls: our own ones.
+        finder: where other servers are.
+        dialler: connects to them.
+        clock: the time.
+        token: makes unpredictable strings.
+        secret: which dialback keys are made of.
+        bounds: what may be used up.
+        verifications: connections at once that claims of strangers may cause.
+        forget_sent: a session's message was refused: it may be sent again.
+    """
+
+    def __init__(  # noqa: PLR0913 -- it is where all of this meets
+        self,
+        *,
+        router: Router,
+        turns: Turns,
+        next_key: Callable[[float], int],
+        peers: Peers,
+        trust: Trust,
+        tls: TlsContexts,
+        finder: Finder,
+        dialler: Dialler,
+        clock: Clock,
+        token: Callable[[], str],
+        secret: bytes,
+        bounds: Bounds,
+        verifications: int,
+        forget_sent: Callable[[Stanza, Session], None],
+    ) -> None:
+        self.router = router
+        self.turns = turns
+        self.peers = peers
+        self.trust = trust
+        self.tls = tls
+        self.finder = finder
+        self.dialler = dialler
+        self.clock = clock
+        self.token = token
+        self.bounds = bounds
+        self.pool = Pool()
+        self.marks = Marks(token)
+        self.resent = Resent()
+        self.dialback = Dialback(secret, self._reach, verifications)
+        self.connections: set[ServerConnection] = set()
+        self.refusals: OrderedDict[str, str] = OrderedDict()  # by domain: why it was refused
+        self._forget_sent = forget_sent
+        self._outboxes: dict[Pair, Outbox] = {}
+        self._reaching: dict[Pair, asyncio.Task[OutgoingServer]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._post = Post(
+            turns, next_key, clock.now, self._give_back, self._not_stored, self._connect,
+            bounds.queue_seconds, bounds.queue_bytes,
+        )  # fmt: skip
+
+    # Route
+
+    def receive(self, stanza: Stanza, origin: Session | None) -> Verdict:
+        """Take a stanza for a domain that is not ours.
+
+        Raises:
+            StanzaError: what its sender is to be told.
+        """
+        if stanza.from_ is None or stanza.to is None:
+            raise StanzaError(Condition.BAD_REQUEST, "no address")
+        pair = Pair(stanza.from_.domain, stanza.to.domain)
+        if self.peers.policy(pair.local, pair.remote) is Policy.OFF:
+            raise self._off(pair)
+        return self._outbox(pair).put(stanza, origin)
+
+    def knows(self, account: str) -> bool:  # noqa: ARG002 -- Route
+        """False: accounts of other servers are not ours."""
+        return False
+
+    def _off(self, pair: Pair) -> StanzaError:
+        condition = Condition.NOT_ALLOWED
+        if not self.peers.enabled:
+            condition = Condition.REMOTE_SERVER_NOT_FOUND
+        return StanzaError(condition, self.peers.why_not(pair.local, pair.remote))
+
+    def _outbox(self, pair: Pair) -> Outbox:
+        outbox = self._outboxes.get(pair)
+        if outbox is None:
+            if len(self._outboxes) >= self.bounds.outboxes:
+                self._tidy()
+            if len(self._outboxes) >= self.bounds.outboxes:
+                text = "too many servers are being looked for: try again later"
+                raise StanzaError(Condition.RESOURCE_CONSTRAINT, text)
+            outbox = self._outboxes[pair] = Outbox(pair, self._post)
+            self._sweep_later()
+        return outbox
+
+    def _give_back(self, stanza: Stanza, error: StanzaError) -> None:
+        # RFC 6120 §8.3.1: an error is never answered.
+        if stanza.type == "error" or (isinstance(stanza, Iq) and stanza.type == "result"):
+            return
+        _log.info(
+            "given back to its sender", to=str(stanza.to), error=error.condition.value,
+            text=error.text,
+        )  # fmt: skip
+        self.router.route(error_reply(stanza, error))
+
+    def _not_stored(self, stanza: Stanza, origin: Session | None, error: StorageError) -> None:
+        if origin is not None:
+            self._forget_sent(stanza, origin)
+        self.router.failed_later(stanza, origin, error)
+
+    # Outgoing streams
+
+    def offer(self, pair: Pair, outlet: Outlet) -> None:
+        """A stream can carry a pair."""
+        try:
+            outbox = self._outbox(pair)
+        except StanzaError:
+            return  # whatever comes first will look for a stream again
+        if outbox.carrier is None:
+            outlet.add(outbox)
+
+    def claim_failed(self, pair: Pair, problem: Problem) -> None:
+        """A stream to the same server could not be had to carry one more pair."""
+        outbox = self._outboxes.get(pair)
+        if outbox is not None and outbox.carrier is None:
+            outbox.failed(problem)
+
+    def _connect(self, outbox: Outbox) -> None:
+        if self._closed:
+            return
+        pair = outbox.pair
+        for connection in self.connections:
+            if (
+                isinstance(connection, OutgoingServer)
+                and connection.pair.remote == pair.remote
+                and connection.outlet is not None
+                and connection.claim(pair)
+            ):
+                return
+        self.spawn(self._open(outbox))
+
+    async def _open(self, outbox: Outbox) -> None:
+        pair = outbox.pair
+        try:
+            async with asyncio.timeout(_TRY_SECONDS):
+                try:
+                    await self._dial(pair, Purpose.FULL, external=True)
+                except Unreachable as error:
+                    if not error.external:
+                        raise
+                    # XEP-0178 §3: some close the stream where others would go on by dialback.
+                    await self._dial(pair, Purpose.FULL, external=False)
+        except Unreachable as error:
+            self._failed(outbox, error.problem)
+        except TimeoutError:
+            self._failed(outbox, Problem(f"{pair.remote} does not answer", step="connect"))
+
+    def _failed(self, outbox: Outbox, problem: Problem) -> None:
+        pair = outbox.pair
+        _log.info("no stream to a server", server=pair.remote, host=pair.local, why=problem.text)
+        outbox.failed(problem)
+
+    async def _dial(self, pair: Pair, purpose: Purpose, *, external: bool) -> OutgoingServer:
+        """Open a stream, as far as its purpose needs.
+
+        Raises:
+            Unreachable: it did not come about.
+        """
+        made: list[OutgoingServer] = []
+        required = self.peers.tls_required(pair.remote)
+
+        def machine() -> OutgoingServer:
+            server = OutgoingServer(self, pair, purpose, external=external, tls_required=required)
+            made.append(server)
+            return server
+
+        try:
+            targets = await self.finder.targets(pair.remote)
+            await self.dialler.dial(targets, machine, lambda target: self._options(pair, target))
+        except DnsError as error:
+            raise Unreachable(_dns_problem(error)) from None
+        except DialError as error:
+            if error.cause is not None:
+                raise Unreachable(_dns_problem(error.cause)) from None
+            raise Unreachable(Problem(str(error), step=error.step)) from None
+        server = made[-1]
+        try:
+            await server.done
+        except asyncio.CancelledError:
+            server.give_up("it took too long")
+            raise
+        return server
+
+    def _options(self, pair: Pair, target: Target) -> PumpOptions:
+        return PumpOptions(
+            tls=self.tls,
+            calling=Calling(pair.local, pair.remote),
+            direct_tls=target.direct_tls,
+            alpn=(XMPP_SERVER,),
+        )
+
+    async def _reach(self, pair: Pair) -> OutgoingServer:
+        """A stream on which the server of a pair can be asked about keys."""
+        for connection in self.connections:
+            if (
+                isinstance(connection, OutgoingServer)
+                and connection.pair == pair
+                and connection.can_verify
+            ):
+                return connection
+        task = self._reaching.get(pair)
+        if task is None:
+            # Those who claim the same domain at once wait for the same connection.
+            work = self._dial(pair, Purpose.VERIFY, external=False)
+            task = asyncio.get_running_loop().create_task(work)
+            self._reaching[pair] = task
+            task.add_done_callback(lambda _: self._reaching.pop(pair, None))
+        return await asyncio.shield(task)
+
+    # Incoming streams
+
+    def host_policy(self, domain: str, *, tls_required: bool) -> ServerPolicy | None:
+        """How one of our domains takes streams of other servers; None: it is not ours."""
+        if not self.peers.enabled or not self.router.is_service(domain):
+            return None
+        most = Element(ns.LIMITS, "max-bytes", {}, [str(self.bounds.after.stanza_bytes)])
+        features = Element(ns.LIMITS, "limits", {}, [most]).to_bytes()
+        return ServerPolicy(domain, tls_required=tls_required, dialback=True, features=features)
+
+    def refused(self, domain: str, why: str) -> None:
+        """Remember for the operator why a server was refused."""
+        self.refusals[domain] = why
+        self.refusals.move_to_end(domain)
+        if len(self.refusals) > _REFUSED:
+            self.refusals.popitem(last=False)
+
+    # The whole
+
+    def outboxes(self) -> Iterable[Outbox]:
+        """Every queue that is in use."""
+        return tuple(self._outboxes.values())
+
+    def restore(self, relays: Iterable[Relay]) -> None:
+        """Take over what a former process has not got rid of, oldest first."""
+        loop = asyncio.get_running_loop()
+        skew = loop.time() - self.clock.now()
+        lost: list[int] = []
+        boxes: dict[Pair, Outbox] = {}
+        for relay in relays:
+            pair = Pair(relay.local, relay.remote)
+            try:
+                stanza = read_stanza(relay.stanza)
+            except ParseError:
+                _log.error("a stanza in the queue cannot be read", server=relay.remote)
+                lost.append(relay.key)
+                continue
+            outbox = boxes.get(pair)
+            if outbox is None:
+                outbox = boxes[pair] = self._outboxes[pair] = Outbox(pair, self._post)
+            outbox.restore(Outgoing(stanza, relay.key, None, relay.expires + skew))
+        if lost:
+            self.turns.open().unit.relayed += lost
+
+    def begin(self) -> None:
+        """Look for the servers that something waits for; once everything listens."""
+        for outbox in self.outboxes():
+            outbox.begin()
+        if self._outboxes:
+            self._sweep_later()
+
+    def adjust(self, bounds: Bounds) -> None:
+        """Keep to other bounds from now on."""
+        self.bounds = bounds
+        self._post.seconds = bounds.queue_seconds
+        self._post.bytes = bounds.queue_bytes
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the streams."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("work for another server failed", exc_info=error)
+
+    def _sweep_later(self) -> None:
+        if self._timer is None and not self._closed:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for outbox in self.outboxes():
+            outbox.expire(now)
+        oldest = now - self.bounds.idle_seconds
+        for connection in tuple(self.connections):
+            if connection.used < oldest and not connection.waiting:
+                connection.close()
+        self._tidy()
+        if self._outboxes or self.connections:
+            self._sweep_later()
+
+    def _tidy(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for pair, outbox in list(self._outboxes.items()):
+            if outbox.idle and now - outbox.used > self.bounds.negotiation_seconds:
+                del self._outboxes[pair]
+
+    async def close(self) -> None:
+        """End every stream; what is durable waits for the next process.
+
+        What was written gets a moment to be acknowledged, or it would be sent again.
+        """
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        last = asyncio.get_running_loop().time() + _LAST_WORDS_SECONDS
+        while any(c.waiting for c in self.connections):
+            if asyncio.get_running_loop().time() > last:
+                break
+            await asyncio.sleep(_LAST_WORDS_SECONDS / 50)
+        for outbox in self.outboxes():
+            outbox.close()
+        for connection in tuple(self.connections):
+            connection.close(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
+        tasks = [*self._tasks, *self._reaching.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.dialler.stop()
+
+
+def _dns_problem(error: DnsError) -> Problem:
+    lasting = error.problem is not DnsProblem.FAILED
+    return Problem(str(error), lasting=lasting, found=not lasting, step="dns")
