@@ -14,7 +14,15 @@ from typing import Final
 from jabberd.xmpp import dialback, ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import LocalError, StanzaError, StreamCondition, StreamError
-from jabberd.xmpp.frames import BadAddress, Frame, Limits, Nonza
+from jabberd.xmpp.frames import (
+    BadAddress,
+    Broken,
+    Frame,
+    Limits,
+    Nonza,
+    StreamEnd,
+    StreamOpened,
+)
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.scanner import Pool
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
@@ -35,7 +43,7 @@ class ServerPolicy:
         domain: its name.
         tls_required: nothing is taken without TLS.
         dialback: servers may prove themselves by it.
-        features: what else is offered once something is proved, serialised.
+        features: what else is offered, serialised.
     """
 
     domain: str
@@ -115,7 +123,29 @@ class ServerStream(Stream):
         self._ready = True
         self._framer.limits = self._after
 
-    # Stanzas
+    # Frames
+
+    def _frame(self, frame: Frame) -> list[Event]:
+        if isinstance(frame, StreamOpened):
+            return self._opened(frame)
+        if isinstance(frame, StreamEnd):
+            return [self._end(None, by_peer=True)]
+        if isinstance(frame, Broken):
+            raise frame.error
+        if isinstance(frame, Nonza):
+            if (frame.ns, frame.name) == (ns.STREAM, "error"):
+                return [self._peer_failed(frame)]
+            return self._nonza(frame)
+        # RFC 6120 §4.9.3.12
+        raise StreamError(StreamCondition.NOT_AUTHORIZED, "nothing is proved yet")
+
+    def _opened(self, header: StreamOpened) -> list[Event]:
+        """The peer's stream header; a role's own business.
+
+        Raises:
+            StreamError: the stream cannot go on.
+        """
+        raise LocalError(f"a role says what {header!r} means")
 
     def _flowing(self, frame: Frame) -> list[Event]:
         if self.closed:
@@ -126,7 +156,7 @@ class ServerStream(Stream):
                 return [rescoped(frame, ns.SERVER)]
             if isinstance(frame, BadAddress):
                 self._check_bad(frame)
-            elif isinstance(frame, Nonza) and frame.ns != ns.STREAM:
+            elif isinstance(frame, Nonza) and (frame.ns, frame.name) != (ns.STREAM, "error"):
                 return self._nonza(frame)
         except StreamError as error:
             return [self._fail(error)]
@@ -139,6 +169,8 @@ class ServerStream(Stream):
             StreamError: it has no place here.
         """
         raise LocalError(f"a role says what {nonza!r} means")
+
+    # Stanzas
 
     def _check(self, stanza: Stanza) -> None:
         """Whether the stanza may be on this stream (RFC 6120 §8.1.1.2, §8.1.2.2).
@@ -177,28 +209,31 @@ class ServerStream(Stream):
         return pair in self.pairs
 
 
-def read_pair(nonza: Nonza) -> Pair | None:
-    """The pair that a dialback element names, seen from this side; None where it names none."""
-    try:
-        remote = JID.parse(nonza.attrs.get("from", ""))
-        local = JID.parse(nonza.attrs.get("to", ""))
-    except InvalidJID:
-        return None
-    if remote.local or remote.resource or local.local or local.resource:
-        return None
-    return Pair(local.domain, remote.domain)
-
-
-def read_kind(nonza: Nonza) -> str:
-    """The type of an answer by dialback; empty for a request.
+def read_dialback(nonza: Nonza) -> tuple[str, Pair]:
+    """The type of an element of dialback, which is empty for a request, and the pair it is about.
 
     Raises:
-        StreamError: bad-format: it is neither.
+        StreamError: it is no such element.
     """
+    if nonza.name not in {"result", "verify"}:
+        raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, "no such dialback element")
     kind = nonza.attrs.get("type", "")
     if kind and kind not in _ANSWERS:
         raise StreamError(StreamCondition.BAD_FORMAT, "type is valid, invalid or error")
-    return kind
+    local, remote = domain_of(nonza.attrs.get("to", "")), domain_of(nonza.attrs.get("from", ""))
+    if not local or not remote:
+        text = "a dialback element has domains as 'to' and 'from'"
+        raise StreamError(StreamCondition.IMPROPER_ADDRESSING, text)
+    return kind, Pair(local, remote)
+
+
+def domain_of(address: str) -> str:
+    """The canonical domain that an address is; empty where it is none, or more."""
+    try:
+        jid = JID.parse(address)
+    except InvalidJID:
+        return ""
+    return jid.domain if not jid.local and not jid.resource else ""
 
 
 def read_dialback_error(nonza: Nonza, kind: str) -> StanzaError | None:

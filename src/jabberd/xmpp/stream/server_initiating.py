@@ -16,7 +16,7 @@ from jabberd.xmpp.error import (
     StreamCondition,
     StreamError,
 )
-from jabberd.xmpp.frames import Broken, Frame, Limits, Nonza, StreamEnd, StreamOpened
+from jabberd.xmpp.frames import Limits, Nonza, StreamOpened
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl import external
 from jabberd.xmpp.scanner import Pool
@@ -27,9 +27,8 @@ from jabberd.xmpp.stream.opening import major_version
 from jabberd.xmpp.stream.server import (
     BIDI,
     ServerStream,
+    read_dialback,
     read_dialback_error,
-    read_kind,
-    read_pair,
 )
 
 _MOST_ASKED: Final = 200
@@ -88,9 +87,9 @@ class ServerInitiatingStream(ServerStream):
         max_bytes: the largest stanza that the peer takes (XEP-0478); None where it does not say.
     """
 
-    __slots__ = ("_asked", "_bidi", "_claims", "_declared", "_dialback_key", "_external", "_features", "_pair",
-                 "_peer_known", "_purpose", "_state", "_tls", "_version", "max_bytes",
-                 "offers_dialback", "offers_sm")  # fmt: skip
+    __slots__ = ("_asked", "_bidi", "_claims", "_declared", "_dialback_key", "_external",
+                 "_features", "_pair", "_peer_known", "_purpose", "_state", "_tls", "_version",
+                 "max_bytes", "offers_dialback", "offers_sm")  # fmt: skip
 
     def __init__(  # noqa: PLR0913 -- what is wanted, what is allowed, and what it may use up
         self,
@@ -194,21 +193,8 @@ class ServerInitiatingStream(ServerStream):
 
     # Frames
 
-    def _frame(self, frame: Frame) -> list[Event]:
-        if isinstance(frame, StreamOpened):
-            return self._opened(frame)
-        if isinstance(frame, StreamEnd):
-            return [self._end(None, by_peer=True)]
-        if isinstance(frame, Broken):
-            raise frame.error
-        if isinstance(frame, Nonza):
-            return self._nonza(frame)
-        raise StreamError(StreamCondition.NOT_AUTHORIZED, "nothing is proved yet")
-
     def _nonza(self, nonza: Nonza) -> list[Event]:
         name = (nonza.ns, nonza.name)
-        if name == (ns.STREAM, "error"):
-            return [self._peer_failed(nonza)]
         if name == (ns.STREAM, "features"):
             return self._offered(nonza)
         if nonza.ns == ns.TLS and self._state is State.TLS:
@@ -238,8 +224,6 @@ class ServerInitiatingStream(ServerStream):
         self._version = version
         if self._state is State.AUTHENTICATED:
             return []
-        if self._state is not State.HEADER:
-            raise StreamError(StreamCondition.BAD_FORMAT, "a header within a stream")
         if version == 0:  # from before XMPP 1.0: no features follow
             if not self._secure and self._tls is Tls.REQUIRED:
                 return self._no_way(f"{self._pair.remote} has no TLS: its XMPP is older than 1.0")
@@ -355,10 +339,7 @@ class ServerInitiatingStream(ServerStream):
     # Answers by dialback (XEP-0220 §2.1, §3.1)
 
     def _dialback(self, nonza: Nonza) -> list[Event]:
-        kind, pair = read_kind(nonza), read_pair(nonza)
-        if pair is None:
-            text = "a dialback element has domains as 'to' and 'from'"
-            raise StreamError(StreamCondition.IMPROPER_ADDRESSING, text)
+        kind, pair = read_dialback(nonza)
         if not kind:
             # XEP-0288 §2.2 lets the peer claim more pairs: they have streams of their own here.
             return self._refuse_request(nonza, pair)
@@ -369,7 +350,7 @@ class ServerInitiatingStream(ServerStream):
                 return []
             self._asked.discard(asked)
             return [events.Verified(*asked, kind == dialback.VALID, error)]
-        if nonza.name != "result" or pair not in self._claims:
+        if pair not in self._claims:
             return []  # nobody asked: it proves nothing (XEP-0288 §4)
         self._claims.discard(pair)
         if kind == dialback.VALID:
@@ -382,8 +363,6 @@ class ServerInitiatingStream(ServerStream):
         return [refused]
 
     def _refuse_request(self, nonza: Nonza, pair: Pair) -> list[Event]:
-        if nonza.name not in {"result", "verify"}:
-            raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, "no such dialback element")
         self._output.append(
             dialback.answer(
                 nonza.name, pair.local, pair.remote, dialback.ERROR, _NOT_HERE,

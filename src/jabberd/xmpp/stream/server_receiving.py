@@ -17,20 +17,20 @@ from jabberd.xmpp.error import (
     StreamCondition,
     StreamError,
 )
-from jabberd.xmpp.frames import Broken, Frame, Limits, Nonza, StreamEnd, StreamOpened
+from jabberd.xmpp.frames import Limits, Nonza, StreamOpened
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl import external
 from jabberd.xmpp.scanner import Pool
 from jabberd.xmpp.stream import elements, events
 from jabberd.xmpp.stream.base import features
 from jabberd.xmpp.stream.events import Event, Pair
-from jabberd.xmpp.stream.opening import canonical, major_version
+from jabberd.xmpp.stream.opening import major_version
 from jabberd.xmpp.stream.server import (
     BIDI_FEATURE,
     ServerPolicy,
     ServerStream,
-    read_kind,
-    read_pair,
+    domain_of,
+    read_dialback,
 )
 
 _MOST_PAIRS: Final = 50
@@ -105,11 +105,6 @@ class ServerReceivingStream(ServerStream):
         return "" if self._policy is None else self._policy.domain
 
     @property
-    def remote(self) -> str:
-        """Who the header says the peer is; empty where it does not say."""
-        return self._remote
-
-    @property
     def _names_stream(self) -> bool:
         return True
 
@@ -156,40 +151,13 @@ class ServerReceivingStream(ServerStream):
         self._prove(pair, "dialback")
         return [events.PairProved(pair, "dialback"), *self._negotiate()]
 
-    def verify_answer(
-        self,
-        asked: events.VerifyAsked,
-        valid: bool,
-        error: StanzaError | None = None,
-    ) -> list[Event]:
+    def verify_answer(self, asked: events.VerifyAsked, valid: bool) -> list[Event]:
         """Answer `VerifyAsked`."""
-        if self.closed:
-            return []
-        kind = dialback.VALID if valid else dialback.INVALID
-        if error is not None:
-            kind = dialback.ERROR
-        self._output.append(
-            dialback.answer(
-                "verify", asked.local, asked.remote, kind, error, stream_id=asked.stream_id
-            )
-        )
+        if not self.closed:
+            self._answer_verify(asked, dialback.VALID if valid else dialback.INVALID)
         return []
 
     # Frames
-
-    def _frame(self, frame: Frame) -> list[Event]:
-        if isinstance(frame, StreamOpened):
-            return self._opened(frame)
-        if isinstance(frame, StreamEnd):
-            return [self._end(None, by_peer=True)]
-        if isinstance(frame, Broken):
-            raise frame.error
-        if isinstance(frame, Nonza):
-            if (frame.ns, frame.name) == (ns.STREAM, "error"):
-                return [self._peer_failed(frame)]
-            return self._nonza(frame)
-        # RFC 6120 §4.9.3.12: nobody has proved anything.
-        raise StreamError(StreamCondition.NOT_AUTHORIZED, "prove who you are first")
 
     def _nonza(self, nonza: Nonza) -> list[Event]:
         name = (nonza.ns, nonza.name)
@@ -220,20 +188,17 @@ class ServerReceivingStream(ServerStream):
     # Stream headers
 
     def _opened(self, header: StreamOpened) -> list[Event]:
-        if self._state not in {State.HEADER, State.AUTHENTICATED}:
-            raise StreamError(StreamCondition.BAD_FORMAT, "a header within a stream")
         version = major_version(header)
         self.stream_id = self._token()
-        to, remote = canonical(header.to), canonical(header.from_)
+        to, remote = domain_of(header.to), domain_of(header.from_)
         policy = self._hosts(to) if to else None
         self._header(policy.domain if policy else "", remote, version=version != 0)
         if header.namespace != self._content:
             text = f"this port is for {self._content}"
             raise StreamError(StreamCondition.INVALID_NAMESPACE, text)
-        if not header.to:
-            raise StreamError(StreamCondition.IMPROPER_ADDRESSING, "the stream has no 'to'")
-        if header.from_ and (not remote or JID.parse(remote).domain != remote):
-            raise StreamError(StreamCondition.IMPROPER_ADDRESSING, "'from' is a domain")
+        if not to or (header.from_ and not remote):
+            text = "a stream has domains as 'to' and 'from'"
+            raise StreamError(StreamCondition.IMPROPER_ADDRESSING, text)
         if policy is None:
             raise StreamError(StreamCondition.HOST_UNKNOWN, "this host is not served here")
         if version is None:
@@ -332,7 +297,7 @@ class ServerReceivingStream(ServerStream):
         data = elements.read_data(nonza)
         if data is None:
             return None if nonza.name == "auth" else self._remote
-        authzid = canonical(data.decode("utf-8", "replace"))
+        authzid = domain_of(data.decode("utf-8", "replace"))
         if data and authzid != self._remote:
             raise SaslError(SaslCondition.INVALID_AUTHZID, f"the stream is from {self._remote}")
         return self._remote
@@ -344,9 +309,8 @@ class ServerReceivingStream(ServerStream):
         domain = JID("", self._remote) if self._remote else None
         out: list[Event] = [events.AuthenticationFailed(domain, external.NAME, error)]
         if self._failures >= _MOST_FAILURES:
-            out.append(
-                self._fail(StreamError(StreamCondition.POLICY_VIOLATION, "too many attempts"))
-            )
+            too_many = StreamError(StreamCondition.POLICY_VIOLATION, "too many attempts")
+            out.append(self._fail(too_many))
         return out
 
     # Dialback (XEP-0220 §2.2)
@@ -354,10 +318,7 @@ class ServerReceivingStream(ServerStream):
     def _dialback(self, nonza: Nonza) -> list[Event]:
         if self._state not in {State.OPEN, State.SASL}:
             raise StreamError(StreamCondition.NOT_AUTHORIZED, "this was not its turn")
-        kind, pair = read_kind(nonza), read_pair(nonza)
-        if pair is None:
-            text = "a dialback element has domains as 'to' and 'from'"
-            raise StreamError(StreamCondition.IMPROPER_ADDRESSING, text)
+        kind, pair = read_dialback(nonza)
         if kind:
             return []  # §2.2: an answer to nothing that was asked here
         text = nonza.element().text.strip()
@@ -365,9 +326,7 @@ class ServerReceivingStream(ServerStream):
             raise StreamError(StreamCondition.POLICY_VIOLATION, "this is too long for a key")
         if nonza.name == "result":
             return self._claim(pair, text)
-        if nonza.name == "verify":
-            return self._verify(pair, nonza.attrs.get("id", ""), text)
-        raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, "no such dialback element")
+        return self._verify(pair, nonza.attrs.get("id", ""), text)
 
     def _claim(self, pair: Pair, text: str) -> list[Event]:
         error = self._objection(pair)
@@ -421,9 +380,20 @@ class ServerReceivingStream(ServerStream):
         asked = events.VerifyAsked(pair.local, pair.remote, stream_id, text)
         if not stream_id:
             raise StreamError(StreamCondition.BAD_FORMAT, "a <verify/> names the stream by 'id'")
-        if self._hosts(pair.local) is None:
-            return self.verify_answer(asked, False, StanzaError(Condition.ITEM_NOT_FOUND))
-        if self._policy is not None and self._policy.tls_required and not self._secure:
+        policy = self._hosts(pair.local)
+        if policy is None:
+            self._answer_verify(asked, dialback.ERROR, StanzaError(Condition.ITEM_NOT_FOUND))
+            return []
+        if policy.tls_required and not self._secure:
             error = StanzaError(Condition.POLICY_VIOLATION, "TLS is required first")
-            return self.verify_answer(asked, False, error)
+            self._answer_verify(asked, dialback.ERROR, error)
+            return []
         return [asked]
+
+    def _answer_verify(
+        self, asked: events.VerifyAsked, kind: str, error: StanzaError | None = None
+    ) -> None:
+        local, remote, stream_id = asked.local, asked.remote, asked.stream_id
+        self._output.append(
+            dialback.answer("verify", local, remote, kind, error, stream_id=stream_id)
+        )
