@@ -129,6 +129,21 @@ class Server:
         verdict = self.world.router.submit(stanza, session)
         return verdict if isinstance(verdict, VERDICTS) else await verdict
 
+    def proofs(self) -> set[str]:
+        """How the pairs of the streams that are up were proved."""
+        return {how for one in self.servers.connections for how in one.proved.values()}
+
+    async def queued(self) -> list[str]:
+        """The ids of what is in the durable queue, once all acknowledgements can have come."""
+        async with asyncio.timeout(10):
+            while True:
+                self.world.ledger.turns.tidy()
+                await self.world.ledger.turns.settled()
+                found = await self.world.ledger.log.relays()
+                if not found or not any(c.waiting for c in self.servers.connections):
+                    return [read_stanza(relay.stanza).id for relay in found]
+                await asyncio.sleep(0.02)
+
     async def stop(self) -> None:
         """End everything."""
         self.listener.stop_accepting()
@@ -142,7 +157,8 @@ async def arrives(session: RecordingSession, kind: type[S], seconds: float = 10.
     """The next stanza of a kind that a client gets."""
     async with asyncio.timeout(seconds):
         while True:
-            for index, stanza in enumerate(session.inbox):
+            for stanza in session.inbox:
                 if isinstance(stanza, kind):
-                    return session.inbox.pop(index)
+                    session.inbox.remove(stanza)
+                    return stanza
             await asyncio.sleep(0.005)
