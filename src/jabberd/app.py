@@ -112,6 +112,7 @@ class RunningServer:
                     process,
                     lambda account: _push(assembly, account),
                     lambda: assembly.clients,
+                    lambda: assembly.federation.view if assembly.federation else None,
                 )
             )
             assembly.load_modules(commands)

@@ -9,12 +9,14 @@ import structlog
 
 from jabberd.config import Config, StartError, parse_route
 from jabberd.config.folder import secret
+from jabberd.core.admin_s2s import ServersView
 from jabberd.core.keeper import Ledger
 from jabberd.core.router import Router
 from jabberd.core.session import Session
 from jabberd.edge.finder import Finder
 from jabberd.edge.peers import Peers, Policy
 from jabberd.edge.servers import Bounds, Servers
+from jabberd.edge.streams_view import StreamsView
 from jabberd.net.clock import Clock
 from jabberd.net.dial import Dialler
 from jabberd.net.dns import Resolver, Target
@@ -91,6 +93,11 @@ class Federation:
             verifications=federation.verifications,
             forget_sent=forget_sent,
         )
+
+    @property
+    def view(self) -> ServersView:
+        """What is known of other servers, for the operator."""
+        return StreamsView(self.servers)
 
     def apply(self, config: Config, before: Limits) -> None:
         """Take over what can change while running."""

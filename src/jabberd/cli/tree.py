@@ -52,8 +52,12 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     groups["config"].command("check")(process.check)
     groups["config"].command("show")(process.show)
     known = [describe(command) for command in all_commands()]
-    for description in [*known, *_from_server(arguments, known)]:
+    found = [*known, *_from_server(arguments, known)]
+    for description in found:
         *words, last = description.path
+        if not words and any(other.path[:-1] == description.path for other in found):
+            groups[last] = _group_with(tree, last, description)
+            continue
         parent = tree
         if words:
             name = " ".join(words)
@@ -83,11 +87,28 @@ def _group(tree: typer.Typer, name: str) -> typer.Typer:
     return group
 
 
-def _function(description: Description) -> Callable[..., None]:
-    """A function for typer that runs one administration command."""
+def _group_with(tree: typer.Typer, name: str, description: Description) -> typer.Typer:
+    """A group whose name alone is a command as well, as `jabberd s2s` is."""
+    group = typer.Typer(invoke_without_command=True, help=description.help)
+    run = _function(description, context=True)
+    group.callback()(run)
+    tree.add_typer(group, name=name)
+    return group
+
+
+def _function(description: Description, *, context: bool = False) -> Callable[..., None]:
+    """A function for typer that runs one administration command.
+
+    Args:
+        description: of the command.
+        context: it has commands below it, and does nothing where one of them is meant.
+    """
     secrets = [parameter for parameter in description.parameters if parameter.secret]
 
     def run(**given: Any) -> None:
+        about: typer.Context | None = given.pop("about", None)
+        if about is not None and about.invoked_subcommand is not None:
+            return
         where = Where(given.pop("config"), given.pop("data"))
         as_json = given.pop("json")
         for parameter in secrets:
@@ -104,6 +125,10 @@ def _function(description: Description) -> Callable[..., None]:
         PythonParameter(name, PythonParameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, annotation, default in options
     ]
+    if context:
+        shown.append(
+            PythonParameter("about", PythonParameter.KEYWORD_ONLY, annotation=typer.Context)
+        )
     run.__signature__ = Signature(shown)  # type: ignore[attr-defined]  # typer reads it
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return run

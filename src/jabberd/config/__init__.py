@@ -1,5 +1,6 @@
 """The configuration: one TOML file, the environment and the command line, checked as a whole."""
 
+from jabberd.config.check import remarks
 from jabberd.config.effective import (
     FIXED_FEDERATION,
     Changes,
@@ -7,13 +8,13 @@ from jabberd.config.effective import (
     effective,
     reloadable_changes,
 )
+from jabberd.config.federation import Federation, PeerConfig
 from jabberd.config.load import data_folder, load, reload
 from jabberd.config.problems import ConfigError, Problem, StartError
 from jabberd.config.shape import (
     Clients,
     ComponentConfig,
     Config,
-    Federation,
     HostConfig,
     Journal,
     Limits,
@@ -22,10 +23,9 @@ from jabberd.config.shape import (
     Log,
     ModuleChoice,
     Passwords,
-    PeerConfig,
     Source,
-    parse_route,
 )
+from jabberd.config.texts import parse_route
 
 __all__ = [
     "FIXED_FEDERATION",
@@ -54,4 +54,5 @@ __all__ = [
     "parse_route",
     "reload",
     "reloadable_changes",
+    "remarks",
 ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from jabberd.config.shape import LISTENERS, ComponentConfig, Config, HostConfig, parse_route
+from jabberd.config.shape import LISTENERS, ComponentConfig, Config, HostConfig
 
 Found = tuple[tuple[str, ...], str]
 """A key and what is wrong with it."""
@@ -98,6 +98,19 @@ def consistency(config: Config) -> Iterator[Found]:
         yield ("listen", "component"), what
 
 
+def remarks(config: Config) -> Iterator[str]:
+    """What is allowed, but may not be meant, in sentences."""
+    listen = config.listen
+    if config.federates and not (listen.s2s or listen.s2s_tls):
+        yield (
+            "Other servers cannot connect to this one, so they can neither answer nor ask whether"
+            ' its dialback keys are right: give listen.s2s = ["[::]:5269"].'
+        )
+    for listener in listen.s2s if config.federates else ():
+        if listener.starttls_required is False:
+            yield f"Other servers may do without TLS at {listener.address} (listen.s2s)."
+
+
 def _missing_files(config: Config) -> Iterator[Found]:
     for name, host in config.host.items():
         for key in ("certificate", "key", "client_ca"):
@@ -115,18 +128,42 @@ def _other_servers(config: Config) -> Iterator[Found]:
         for name in getattr(config, table):
             if name in config.host or name in config.component:
                 yield (table, name), "this is a domain of this server: expected another server's"
-    for name, text in config.route.items():
+    yield from _contrary_peers(config)
+    federation = config.federation
+    if federation.authorities is not None:
         try:
-            parse_route(text)
-        except ValueError as error:
-            yield ("route", name), str(error)
-    authorities = config.federation.authorities
-    if authorities is not None:
-        try:
-            authorities.open("rb").close()
+            federation.authorities.open("rb").close()
         except OSError as error:
-            what = f"cannot read {authorities}: {error.strerror}"
+            what = f"cannot read {federation.authorities}: {error.strerror}"
             yield ("federation", "authorities"), what
+    if federation.queue_bytes < config.limits.stanza_bytes:
+        yield ("federation", "queue_bytes"), "expected limits.stanza_bytes or more"
+    for kind in ("s2s", "s2s_tls"):
+        for listener in getattr(config.listen, kind):
+            if listener.legacy_auth is not None:
+                what = f"{listener.address} is for servers, and legacy_auth is for clients"
+                yield ("listen", kind), what
+
+
+def _contrary_peers(config: Config) -> Iterator[Found]:
+    federation = config.federation
+    for name, peer in config.peer.items():
+        if peer.policy is None and peer.plain and federation.policy == "required":
+            what = 'federation.policy is "required", and without TLS there is no certificate'
+            yield ("peer", name, "plain"), f'{what}: expected policy = "dialback" with it'
+        if peer.policy not in {"required", "dialback"}:
+            continue
+        if _listed(name, federation.deny):
+            yield ("peer", name, "policy"), "federation.deny has this server"
+        elif federation.allow and not _listed(name, federation.allow):
+            yield ("peer", name, "policy"), "federation.allow does not have this server"
+
+
+def _listed(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(
+        name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
+        for pattern in patterns
+    )
 
 
 def _same_address(config: Config) -> Iterator[Found]:

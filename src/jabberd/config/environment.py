@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from jabberd.config.problems import Path, Problem, no_such_key
 from jabberd.config.shape import Config, Listener
-from jabberd.config.walk import bare, is_table, keys_of, type_at
+from jabberd.config.walk import SWITCHED, bare, is_table, keys_of, type_at
 
 PREFIX: Final = "JABBERD_"
 HOSTS: Final = "JABBERD_HOSTS"
@@ -53,6 +53,8 @@ def read(environ: Mapping[str, str]) -> Iterator[Setting | Problem]:
                 yield Setting(name, ("host", host), {})
             continue
         path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        if path == SWITCHED:
+            path = (*path, "enabled")
         hint = type_at(path)
         if hint is not None:
             yield _setting(name, path, hint, text)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from jabberd.config import check, environment
+from jabberd.config import check, environment, texts
 from jabberd.config.catalogue import Catalogue, ModuleSpec, NotAModule, from_path, installed
 from jabberd.config.problems import (
     ConfigError,
@@ -27,8 +27,7 @@ from jabberd.config.problems import (
 )
 from jabberd.config.problems import Path as KeyPath
 from jabberd.config.shape import Config, ModuleChoice, Source
-from jabberd.config.walk import is_table, keys_of, type_at
-from jabberd.xmpp.jid import JID, InvalidJID
+from jabberd.config.walk import SWITCHED, is_table, keys_of, type_at
 
 
 def load(
@@ -54,7 +53,7 @@ def load(
     environ = os.environ if environ is None else environ
     loader = _Loader(file, environ, catalogue or installed())
     loader.gather(data, values or {})
-    return loader.finish(Source(file, data, dict(values or {}), dict(loader.origins)))
+    return loader.finish(Source(file, data, dict(values or {})))
 
 
 def reload(config: Config, *, environ: Mapping[str, str] | None = None) -> Config:
@@ -152,11 +151,11 @@ class _Loader:
         self._unknown_source()
         self._listeners()
         self._hosts()
-        self._federation()
         config = self._validated(Config, self._raw, ())
         if config is None or self._problems:
             raise ConfigError(self._problems)
         hosts = {name: replace(h, modules=self._modules[name]) for name, h in config.host.items()}
+        source = replace(source, origins=self.origins)  # by canonical names now
         config = replace(config, host=hosts, source=source)
         config = check.absolute_paths(config, self._base)
         config, problems = check.secrets(config, self._environ)
@@ -166,6 +165,8 @@ class _Loader:
         return config
 
     def _set(self, path: tuple[str, ...], value: Any, origin: str) -> None:
+        if path == SWITCHED and isinstance(value, bool):
+            path = (*path, "enabled")
         table = self._raw
         for depth, part in enumerate(path[:-1]):
             inner = table.setdefault(part, {})
@@ -193,7 +194,7 @@ class _Loader:
                 listen[name] = [{"address": v} if isinstance(v, str) else v for v in value]
 
     def _hosts(self) -> None:
-        """Names of hosts and components in their canonical form, and the hosts' modules."""
+        """Names of tables that are domains in their canonical form, and the hosts' modules."""
         for key in ("host", "component", "peer", "route"):
             tables = self._raw.get(key)
             if isinstance(tables, dict):
@@ -207,48 +208,20 @@ class _Loader:
             given = table.pop("modules", {}) if isinstance(table, dict) else {}
             self._modules[domain] = tuple(self._choices(("host", domain, "modules"), given))
 
-    def _federation(self) -> None:
-        """A boolean stands for a table with only that, and domains get their canonical form."""
-        table = self._raw.get("federation")
-        if isinstance(table, bool):
-            self._raw["federation"] = {"enabled": table}
-        if not isinstance(table, dict):
-            return
-        for key in ("allow", "deny"):
-            names = table.get(key)
-            if isinstance(names, list):
-                path = ("federation", key)
-                table[key] = [self._pattern(path, n) if isinstance(n, str) else n for n in names]
-
-    def _pattern(self, path: tuple[str, str], name: str) -> str:
-        below = "*." if name.startswith("*.") else ""
-        try:
-            jid = JID.parse(name.removeprefix("*."))
-            if jid.local or jid.resource:
-                raise InvalidJID("it has more than a domain")
-        except InvalidJID as error:
-            self._problem_at(
-                path, f'expected domains, as "example.net" or "*.example.net": {error}'
-            )
-            return name
-        return below + jid.domain
-
     def _domain(self, path: tuple[str, str], tables: Mapping[str, Any]) -> str:
         name = path[1]
         try:
-            jid = JID.parse(name)
-            if jid.local or jid.resource:
-                raise InvalidJID("it has more than a domain")
-        except InvalidJID as error:
-            self._problem_at(path, f"expected a domain name: {error}")
+            canonical = texts.domain(name)
+        except ValueError as error:
+            self._problem_at(path, str(error))
             return ""
-        if jid.domain != name:
-            if jid.domain in tables:
-                self._problem_at(path, f"this is the same as {jid.domain!r}")
+        if canonical != name:
+            if canonical in tables:
+                self._problem_at(path, f"this is the same as {canonical!r}")
                 return ""
             for old in [old for old in self.origins if old[:2] == path]:
-                self.origins[path[0], jid.domain, *old[2:]] = self.origins[old]
-        return jid.domain
+                self.origins[path[0], canonical, *old[2:]] = self.origins[old]
+        return canonical
 
     def _choices(self, path: tuple[str, ...], given: Any) -> Iterator[ModuleChoice]:
         if not isinstance(given, dict):

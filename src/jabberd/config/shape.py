@@ -5,7 +5,6 @@ The docstrings are the manual: `docs/config.md` is made of them.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,61 +12,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from jabberd.config.federation import Federation, PeerConfig, Proof
+from jabberd.config.texts import PathText, Positive, RouteText, check_network, parse_address
 from jabberd.core.module import Host, Module
 
-Positive = Annotated[int, Field(ge=1)]
-PathText = Annotated[Path, Field(strict=False)]
 Mechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
-Proof = Literal["required", "dialback", "off"]
 SECRET: Final[Mapping[str, bool]] = {"secret": True}
 """Metadata of a field that is never shown."""
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Split "127.0.0.1:5222" or "[::1]:5222".
-
-    Raises:
-        ValueError: it is neither.
-    """
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    try:
-        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
-        if not colon or bracketed is not (address.version == 6):
-            raise ValueError
-        if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-            raise ValueError
-    except ValueError:
-        raise ValueError('expected an IP address and a port, as "[::1]:5222"') from None
-    return str(address), int(port)
-
-
-def parse_route(text: str) -> tuple[str, int, bool]:
-    """Split "10.0.0.5:5269", "xmpp.example.net:5269" or "tls:[::1]:5270".
-
-    Returns:
-        The host, the port, and whether TLS comes with the first byte.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    direct = text.startswith("tls:")
-    host, colon, port = text.removeprefix("tls:").rpartition(":")
-    name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    good = bool(colon and name) and (":" not in host or name != host)
-    if not (good and port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
-        raise ValueError(
-            'expected a host and a port, as "10.0.0.5:5269", or "tls:10.0.0.5:5270" for a port'
-            " that wants TLS from the first byte"
-        )
-    return name, int(port), direct
-
-
-def _check_network(text: str) -> None:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        raise ValueError('expected an IP address or a network, as "192.0.2.0/24"') from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +47,7 @@ class Listener:
     def __post_init__(self) -> None:
         parse_address(self.address)
         for network in self.proxy:
-            _check_network(network)
+            check_network(network)
 
     @property
     def host(self) -> str:
@@ -232,83 +183,6 @@ class Clients:
 
 
 @dataclass(frozen=True, slots=True)
-class Federation:
-    """Other servers. `federation = false` is short for a table with `enabled = false`.
-
-    All of it but `enabled`, `authorities`, `nameservers`, `trusted_dns`, `networks` and
-    `verifications` can be changed by a reload.
-
-    Attributes:
-        enabled: whether this server talks to others. Unless given, where `listen.s2s` or
-            `listen.s2s_tls` is.
-        policy: how servers must prove who they are, unless their `peer` table or the host says
-            otherwise. "required": by a certificate that an authority has signed. "dialback": where
-            they have none, it is enough that a connection to their domain, as the DNS leads
-            there, confirms it (XEP-0220). A certificate of an authority must be right in any
-            case.
-        allow: domains of the servers that this one talks to; "*.example.net" stands for all below
-            example.net. Empty: all.
-        deny: domains of servers that this one does not talk to, in the same form.
-        authorities: PEM file with the authorities that other servers' certificates are checked
-            against; those of the system unless given.
-        nameservers: addresses, with or without a port, of the DNS servers that are asked; those
-            of the system unless given.
-        trusted_dns: the nameservers check DNSSEC, and nobody can come between them and this
-            server: TLSA records in signed zones may then stand for an authority (DANE).
-        networks: private networks, or single addresses, that the DNS may lead to. Other addresses
-            that are private or of this machine are not connected to.
-        queue_seconds: how long a message waits for a server that cannot be reached before its
-            sender gets it back.
-        queue_bytes: how much may wait for one domain, from each of ours.
-        idle_seconds: how long a stream may be without traffic before it is closed.
-        stanza_bytes: size of one element of a stream between servers; advertised (XEP-0478).
-        bytes_per_second: how fast one connection of another server may send; beyond that, it is
-            read more slowly.
-        burst_bytes: how much it may send at once after a rest.
-        verifications: how many domains may be looked up and connected to at the same time because
-            strangers claim to be them.
-    """
-
-    enabled: bool | None = None
-    policy: Literal["required", "dialback"] = "dialback"
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-    authorities: PathText | None = None
-    nameservers: tuple[str, ...] = ()
-    trusted_dns: bool = False
-    networks: tuple[str, ...] = ()
-    queue_seconds: Annotated[int, Field(ge=10, le=604_800)] = 600
-    queue_bytes: Annotated[int, Field(ge=262_144)] = 4_194_304
-    idle_seconds: Annotated[int, Field(ge=10)] = 600
-    stanza_bytes: Annotated[int, Field(ge=10_000)] = 524_288
-    bytes_per_second: Annotated[int, Field(ge=10_240)] = 4_194_304
-    burst_bytes: Annotated[int, Field(ge=65_536)] = 8_388_608
-    verifications: Positive = 200
-
-    def __post_init__(self) -> None:
-        for network in self.networks:
-            _check_network(network)
-        for nameserver in self.nameservers:
-            try:
-                ipaddress.ip_address(nameserver)
-            except ValueError:
-                parse_address(nameserver)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerConfig:
-    """One other server; the table's name is its domain. Can be changed by a reload.
-
-    Attributes:
-        policy: as `federation.policy`; "off": this server does not talk to it.
-        plain: it has no TLS, and is talked to without.
-    """
-
-    policy: Proof | None = None
-    plain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Log:
     """What is logged, to standard error. The level can be changed by a reload.
 
@@ -373,9 +247,10 @@ class HostConfig:
         anonymous: offer SASL ANONYMOUS: a throwaway account for whoever asks.
         sasl2: offer logins by SASL2 under TLS as well (XEP-0388), by which a client needs fewer
             round trips, can have tokens, and can be told from the account's other clients.
-        federation: how other servers must prove who they are to this host; stricter only than
-            what their own tables say. "off": it does not talk to others. `federation.policy` unless
-            given.
+        federation: how other servers must prove who they are to this host, in place of
+            `federation.policy`; "off": it does not talk to others. Where the other server's `peer`
+            table says something as well, the stricter of both holds. Components below this domain
+            go by it too.
         modules: options per module; `false` switches a module off, `true` or `{}` takes its
             defaults. A module from elsewhere names its Python module:
             `{ module = "package.name", … }`.
@@ -484,9 +359,9 @@ class Config:
     journal: Journal = Journal()
     host: Mapping[str, HostConfig] = field(default_factory=lambda: {"localhost": HostConfig()})
     component: Mapping[str, ComponentConfig] = field(default_factory=dict)
-    federation: Federation = Federation()
+    federation: Federation = field(default_factory=Federation)
     peer: Mapping[str, PeerConfig] = field(default_factory=dict)
-    route: Mapping[str, str] = field(default_factory=dict)
+    route: Mapping[str, RouteText] = field(default_factory=dict)
     source: Source = field(default=Source(), compare=False)
 
     def __post_init__(self) -> None:

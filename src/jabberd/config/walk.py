@@ -7,9 +7,12 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from jabberd.config.shape import Config, ModuleChoice
+
+SWITCHED: Final = ("federation",)
+"""A table that `true` or `false` stands for as well: it is the value of `enabled` in it then."""
 
 
 def keys_of(cls: type[Any]) -> dict[str, Any]:

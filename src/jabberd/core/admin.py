@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from jabberd.core.accounts import AccountError, AccountService
+from jabberd.core.admin_s2s import ServersCommands, ServersView
 from jabberd.core.command import Command, CommandError, Doc, Table
 from jabberd.core.derive import DeriveBusy
 from jabberd.core.journal import Journal
@@ -45,6 +46,7 @@ def all_commands(
     process: ServerProcess | None = None,
     push: Callable[[JID], PushApi | None] = _no_push,
     clients: Callable[[], ClientService] = nowhere,
+    servers: Callable[[], ServersView | None] = nowhere,
 ) -> list[Command]:
     """Every command of the spine; `push` finds what notifies the clients of an account."""
     return [
@@ -52,6 +54,7 @@ def all_commands(
         *ClientCommands(accounts, clients).commands(),
         *TraceCommand(accounts, journal).commands(),
         *SessionCommands(sessions).commands(),
+        *ServersCommands(servers).commands(),
         *ServerCommands(process or ServerProcess()).commands(),
     ]
 

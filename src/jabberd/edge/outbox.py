@@ -166,6 +166,13 @@ class Outbox:
         return self._connecting
 
     @property
+    def retry_in(self) -> float | None:
+        """Seconds until a stream is looked for again; None where that is not planned."""
+        if self._timer is None:
+            return None
+        return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing that it is needed for."""
         return not (self._queue or self._carrier or self._connecting or self._timer)

@@ -53,9 +53,10 @@ class Peers:
 
     Args:
         enabled: whether this server talks to others at all.
-        policy: where no other is given.
-        hosts: by our own domain; components have that of the domain above them.
-        peers: by the domain of the other server.
+        policy: where neither host nor peer has one of its own.
+        hosts: by our own domain, those that have one; components have that of the nearest domain
+            above them.
+        peers: by the domain of the other server, those that have one.
         allow: not empty: only these.
         deny: these not, whatever else is said.
         plain: servers that have no TLS, and need none.
@@ -84,7 +85,8 @@ class Peers:
         """What a pair of domains is bound to: the stricter one of what host and peer want."""
         if self.why_not(local, remote):
             return Policy.OFF
-        return max(self._of_host(local), self._peers.get(remote, Policy.DIALBACK))
+        wanted = (self._of_host(local), self._peers.get(remote))
+        return max((one for one in wanted if one is not None), default=self._policy)
 
     def why_not(self, local: str, remote: str) -> str:
         """Why two domains do not talk to each other, in plain words; empty where they do."""
@@ -104,8 +106,11 @@ class Peers:
         """Whether nothing is said to a server without TLS."""
         return remote not in self._plain
 
-    def _of_host(self, local: str) -> Policy:
-        found = self._hosts.get(local)
-        if found is None:
-            found = self._hosts.get(local.partition(".")[2])
-        return self._policy if found is None else found
+    def _of_host(self, local: str) -> Policy | None:
+        """What one of our domains wants, or the nearest host above it; None: nothing special."""
+        while local:
+            found = self._hosts.get(local)
+            if found is not None:
+                return found
+            local = local.partition(".")[2]
+        return None

@@ -183,7 +183,6 @@ LOG_RELAYS = Table(
     Column("remote", Text(), nullable=False),
     Column("expires", Double(), nullable=False),
     Column("stanza", LargeBinary(), nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # What the databases have each in their own way.

@@ -21,5 +21,4 @@ def upgrade() -> None:
         sa.Column("remote", sa.Text(), nullable=False),
         sa.Column("expires", sa.Double(), nullable=False),
         sa.Column("stanza", sa.LargeBinary(), nullable=False),
-        sqlite_with_rowid=False,
     )
