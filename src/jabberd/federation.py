@@ -80,7 +80,7 @@ class Federation:
         self.servers = Servers(
             router=router,
             turns=ledger.turns,
-            next_key=ledger.log.next_key,
+            log=ledger.log,
             peers=peers(config),
             trust=trust,
             tls=tls,

@@ -120,6 +120,7 @@ async def test_the_commands_of_the_spine_can_be_described_without_a_server() -> 
     assert [" ".join(command.path) for command in registry.all()] == [
         "reload",
         "restart",
+        "s2s",
         "sessions",
         "stop",
         "trace",

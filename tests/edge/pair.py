@@ -86,7 +86,7 @@ class Server:
         self.servers = Servers(
             router=self.world.router,
             turns=self.world.ledger.turns,
-            next_key=self.world.ledger.log.next_key,
+            log=self.world.ledger.log,
             peers=peers or Peers(),
             trust=Trust(authorities),
             tls=tls,

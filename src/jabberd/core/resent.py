@@ -106,6 +106,17 @@ class Resent:
             self._seen.popitem(last=False)
 
 
+def same(stanza: bytes, inner: bytes) -> bool:
+    """Whether a message that was kept has this in it.
+
+    Args:
+        stanza: as an entry of the log has it.
+        inner: what is in another message.
+    """
+    kept = _INNER.match(stanza)
+    return kept is not None and _content(kept[1]) == _content(inner)
+
+
 def _content(inner: bytes) -> int:
     # `find`, since `in` first tries, and fails, to take the bytes for a number.
     return hash(inner if inner.find(b"<delay") < 0 else _DELAY.sub(b"", inner))

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from jabberd.core.resent import Mark, unique_of
+from jabberd.core.eager import settle, start
+from jabberd.core.resent import Mark, same, unique_of
 from jabberd.core.turn import Turn
+from jabberd.core.verdict import Dropped, Verdict
 from jabberd.edge.outlet import Outlet
 from jabberd.edge.peers import Policy
 from jabberd.edge.senders import SenderQueues
 from jabberd.net.trust import Fault, Judgement
 from jabberd.net.wire import Wire
+from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import Unit
 from jabberd.xmpp import ns, sm
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 _log: Final = structlog.get_logger("jabberd.s2s")
 _ROOMY: Final = 256 * 1024  # bytes waiting for the far end, as the pump's own high-water mark
+_SUSPICIOUS: Final = 20
+"""When so many messages on the first stream after a start were new, the others are as well."""
 _BARRIERS: Final = 10  # pings of one stream that wait for what stands before them
 
 
@@ -50,12 +55,13 @@ class ServerConnection:
     """
 
     __slots__ = ("_acks", "_barriers", "_before", "_closing", "_managed", "_mark", "_queues",
-                 "_servers", "_timer", "_wire", "judgements", "outlet", "proved", "since",
-                 "used")  # fmt: skip
+                 "_servers", "_suspicious", "_timer", "_wire", "judgements", "outlet",
+                 "proved", "since", "used")  # fmt: skip
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._queues = SenderQueues(servers.router.route, self._room)
+        self._queues = SenderQueues(self._route, self._room)
+        self._suspicious = 0  # so many messages more are looked for in the log
         self._wire: Wire | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._managed = False  # what the peer sends is counted (XEP-0198)
@@ -220,6 +226,34 @@ class ServerConnection:
             self._barriers -= 1
             self._queues.done(place)
         self._servers.router.route(ping)
+
+    def _route(self, stanza: Stanza) -> Verdict | asyncio.Task[Verdict]:
+        if self._suspicious and isinstance(stanza, Message) and stanza.to is not None:
+            return start(self._look_and_route(stanza))
+        return self._servers.router.route(stanza)
+
+    async def _look_and_route(self, message: Message) -> Verdict:
+        """What a killed process has written and not acknowledged any more comes again, first."""
+        sender, to = message.from_, message.to
+        name, _ = unique_of(message)
+        if name and sender is not None and to is not None:
+            try:
+                entry = await self._servers.log.find(
+                    to.bare_text, sender.bare_text, name, sent=False
+                )
+            except StorageError:
+                entry = None  # whatever is wrong, the way of the message will tell its sender
+            if entry is not None and same(entry.stanza, message.inner):
+                self._suspicious = _SUSPICIOUS
+                return Dropped("resent", "it is in the log already, and was sent again")
+        self._suspicious = max(0, self._suspicious - 1)
+        return await settle(self._servers.router.route(message))
+
+    def _proves(self, pair: Pair, how: str) -> None:
+        self._stop_timer()
+        self.proved[pair] = how
+        if self._servers.meet(pair.remote):
+            self._suspicious = _SUSPICIOUS
 
     def _bad_address(self, bad: BadAddress) -> None:
         self._queues.done(self._queues.begin())  # it counts as handled (XEP-0198 §4)

@@ -137,8 +137,7 @@ class IncomingServer(ServerConnection):
 
     def _proved(self, stream: ServerReceivingStream, event: events.PairProved) -> None:
         pair = event.pair
-        self._stop_timer()
-        self.proved[pair] = event.how
+        self._proves(pair, event.how)
         self._log().info(
             "stream from a server", host=pair.local, proved=event.how, bidi=stream.bidi
         )

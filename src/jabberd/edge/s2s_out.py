@@ -225,8 +225,7 @@ class OutgoingServer(ServerConnection):
             wanted.set_result(event.valid)
 
     def _proved(self, stream: ServerInitiatingStream, event: events.PairProved) -> None:
-        self._stop_timer()
-        self.proved[event.pair] = event.how
+        self._proves(event.pair, event.how)
         self._log().info(
             "stream to a server", host=event.pair.local, proved=event.how, bidi=stream.bidi
         )

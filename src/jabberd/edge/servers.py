@@ -31,7 +31,7 @@ from jabberd.net.owner import Calling, PumpOptions
 from jabberd.net.tls import XMPP_SERVER, TlsContexts
 from jabberd.net.trust import Trust
 from jabberd.storage.api import StorageError
-from jabberd.storage.log_api import Relay
+from jabberd.storage.log_api import Log, Relay
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
@@ -91,7 +91,7 @@ class Servers:
     Args:
         router: takes their stanzas.
         turns: of the durable log.
-        next_key: makes keys for it.
+        log: itself.
         peers: who may talk to whom.
         trust: judges certificates.
         tls: our own ones.
@@ -110,7 +110,7 @@ class Servers:
         *,
         router: Router,
         turns: Turns,
-        next_key: Callable[[float], int],
+        log: Log,
         peers: Peers,
         trust: Trust,
         tls: TlsContexts,
@@ -139,14 +139,16 @@ class Servers:
         self.dialback = Dialback(secret, self._reach, verifications)
         self.connections: set[ServerConnection] = set()
         self.refusals: OrderedDict[str, str] = OrderedDict()  # by domain: why it was refused
+        self.log = log
         self._forget_sent = forget_sent
+        self._met: OrderedDict[str, None] = OrderedDict()
         self._outboxes: dict[Pair, Outbox] = {}
         self._reaching: dict[Pair, asyncio.Task[OutgoingServer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._post = Post(
-            turns, next_key, clock.now, self._give_back, self._not_stored, self._connect,
+            turns, log.next_key, clock.now, self._give_back, self._not_stored, self._connect,
             bounds.queue_seconds, bounds.queue_bytes,
         )  # fmt: skip
 
@@ -327,6 +329,15 @@ class Servers:
         self.refusals.move_to_end(domain)
         if len(self.refusals) > _REFUSED:
             self.refusals.popitem(last=False)
+
+    def meet(self, domain: str) -> bool:
+        """Whether this is the first stream with a server since this process began."""
+        first = domain not in self._met
+        self._met[domain] = None
+        self._met.move_to_end(domain)
+        if len(self._met) > self.bounds.outboxes:
+            self._met.popitem(last=False)
+        return first
 
     # The whole
 

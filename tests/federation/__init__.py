@@ -1,0 +1,1 @@
+"""Other servers: real ones, and two of our own."""
