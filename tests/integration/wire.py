@@ -217,6 +217,10 @@ class Wire:
         await self.cut()
         return end
 
+    def abort(self) -> None:
+        """Break the connection, and wait for nobody."""
+        self._writer.transport.abort()
+
     async def cut(self) -> None:
         """Let go of the connection without a word."""
         self._writer.close()

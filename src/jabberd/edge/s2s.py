@@ -356,19 +356,24 @@ class ServerConnection:
             judgement = self.judgements[domain] = self._servers.trust.judge(chain, domain)
         return judgement
 
-    def _objection(self, pair: Pair) -> str:
+    def _objection(self, pair: Pair, *, more: bool = False) -> str:
         """Why the peer's certificate is not good enough for a pair; empty where it is.
 
         A certificate that an authority has signed is held to what it says. Who has none from an
         authority proves itself by dialback, where that is enough.
+
+        Args:
+            pair: which.
+            more: it comes by dialback on a stream that is another domain's: a certificate that
+                is only that one's is no fault.
         """
         judgement = self._judge(pair.remote)
         if judgement.valid:
             return ""
-        required = self._servers.peers.policy(pair.local, pair.remote) is Policy.REQUIRED
-        if required or (judgement.trusted and judgement.fault is not Fault.NONE_SENT):
+        if self._servers.peers.policy(pair.local, pair.remote) is Policy.REQUIRED:
             return judgement.why
-        return ""
+        stranger = judgement.fault is Fault.WRONG_NAME and more
+        return judgement.why if judgement.trusted and not stranger else ""
 
     # The end
 

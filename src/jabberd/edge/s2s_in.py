@@ -85,7 +85,7 @@ class IncomingServer(ServerConnection):
         elif isinstance(event, events.PeerWanted):
             self._peer(stream, event.domain)
         elif isinstance(event, events.PairClaimed):
-            self._claimed(event)
+            self._claimed(stream, event)
         elif isinstance(event, events.VerifyAsked):
             pair = Pair(event.local, event.remote)
             ours = self._servers.dialback.is_ours(pair, event.stream_id, event.key)
@@ -104,8 +104,9 @@ class IncomingServer(ServerConnection):
             return
         self._take(stream.peer(external=judgement.valid))
 
-    def _claimed(self, claim: events.PairClaimed) -> None:
-        why = self._objection(claim.pair)
+    def _claimed(self, stream: ServerReceivingStream, claim: events.PairClaimed) -> None:
+        more = claim.pair != Pair(stream.local, stream.remote)
+        why = self._objection(claim.pair, more=more)
         if why:
             self._refuse(claim.pair.remote, why)
             error = StanzaError(Condition.POLICY_VIOLATION, why)

@@ -78,8 +78,8 @@ class OutgoingServer(ServerConnection):
         done: a future that has a result when the purpose can be served, or Unreachable.
     """
 
-    __slots__ = ("_asked", "_external", "_failed_external", "_pending", "_problem", "_purpose",
-                 "_stream", "_tls_required", "_wanted", "done", "pair")  # fmt: skip
+    __slots__ = ("_asked", "_claims", "_external", "_failed_external", "_pending", "_problem",
+                 "_purpose", "_stream", "_tls_required", "_wanted", "done", "pair")  # fmt: skip
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class OutgoingServer(ServerConnection):
         self._external = external
         self._tls_required = tls_required
         self._stream: ServerInitiatingStream | None = None
+        self._claims: dict[Pair, asyncio.TimerHandle] = {}  # of more pairs, not answered
         self._pending: list[Pair] = []  # proved, but stream management is not settled yet
         self._problem: Problem | None = None
         self._failed_external = False
@@ -152,8 +153,20 @@ class OutgoingServer(ServerConnection):
         if stream is None or not self.ready or not stream.offers_dialback:
             return False
         stream.claim(pair)
+        loop = asyncio.get_running_loop()
+        seconds = self._servers.bounds.negotiation_seconds
+        self._claims[pair] = loop.call_later(seconds, self._claim_failed, pair)
         self._flush()
         return True
+
+    def _claim_failed(self, pair: Pair) -> None:
+        self._claimed(pair)
+        self._servers.claim_failed(pair)
+
+    def _claimed(self, pair: Pair) -> None:
+        timer = self._claims.pop(pair, None)
+        if timer is not None:
+            timer.cancel()
 
     async def verify(self, pair: Pair, stream_id: str, key: str) -> bool:
         """Ask whether a key is one of the other server's (XEP-0220 §2.1.2).
@@ -226,6 +239,7 @@ class OutgoingServer(ServerConnection):
 
     def _proved(self, stream: ServerInitiatingStream, event: events.PairProved) -> None:
         self._proves(event.pair, event.how)
+        self._claimed(event.pair)
         self._log().info(
             "stream to a server", host=event.pair.local, proved=event.how, bidi=stream.bidi
         )
@@ -269,10 +283,10 @@ class OutgoingServer(ServerConnection):
         # It looks for us by DNS and connects to us: that may go well another time.
         lasting = error is None or error.condition in _REFUSALS
         problem = Problem(text, lasting=lasting, step="authentication")
-        if pair == self.pair and not self.done.done():
-            self._problem = problem
+        if pair in self._claims:
+            self._claim_failed(pair)
         else:
-            self._servers.claim_failed(pair, problem)
+            self._problem = problem
 
     def _succeed(self) -> None:
         if not self.done.done():
@@ -295,6 +309,8 @@ class OutgoingServer(ServerConnection):
                 wanted.set_exception(Unreachable(Problem(why)))
                 _looked_at(wanted)
         self._wanted.clear()
+        for pair in tuple(self._claims):
+            self._claim_failed(pair)
         if not self.done.done():
             problem = self._problem or Problem(
                 f"{self.pair.remote} closed the connection before it was of use: {why}",

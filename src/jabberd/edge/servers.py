@@ -215,25 +215,28 @@ class Servers:
         if outbox.carrier is None:
             outlet.add(outbox)
 
-    def claim_failed(self, pair: Pair, problem: Problem) -> None:
-        """A stream to the same server could not be had to carry one more pair."""
+    def claim_failed(self, pair: Pair) -> None:
+        """A stream to the same server will not carry one more pair: it gets one of its own."""
         outbox = self._outboxes.get(pair)
-        if outbox is not None and outbox.carrier is None:
-            outbox.failed(problem)
+        if outbox is not None and outbox.carrier is None and not self._closed:
+            self.spawn(self._open(outbox))
 
     def _connect(self, outbox: Outbox) -> None:
         if self._closed:
             return
-        pair = outbox.pair
-        for connection in self.connections:
-            if (
-                isinstance(connection, OutgoingServer)
-                and connection.pair.remote == pair.remote
-                and connection.outlet is not None
-                and connection.claim(pair)
-            ):
-                return
+        if not self.tls.covers(outbox.pair.local) and self._claim(outbox.pair):
+            return
         self.spawn(self._open(outbox))
+
+    def _claim(self, pair: Pair) -> bool:
+        """Ask for one more pair on a stream that is there: for who can use dialback only."""
+        return any(
+            isinstance(connection, OutgoingServer)
+            and connection.pair.remote == pair.remote
+            and connection.outlet is not None
+            and connection.claim(pair)
+            for connection in self.connections
+        )
 
     async def _open(self, outbox: Outbox) -> None:
         pair = outbox.pair

@@ -105,6 +105,11 @@ class ServerReceivingStream(ServerStream):
         return "" if self._policy is None else self._policy.domain
 
     @property
+    def remote(self) -> str:
+        """Who the header says the peer is; empty where it does not say."""
+        return self._remote
+
+    @property
     def _names_stream(self) -> bool:
         return True
 
