@@ -39,7 +39,8 @@ registration_delete_deferred = false
 log = {{ {{ levels = {{ min = "debug" }}, to = "file", filename = "{folder}/peer.log" }} }}
 modules_disabled = {{ "limits" }}
 modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "register_ibr"; "posix";
-  "dialback"; "presence"; "message"; "iq"; "c2s"; "s2s"; "offline"; {modules} }}
+  "dialback"; "presence"; "message"; "iq"; "c2s"; "s2s"; "offline"; "mam"; {modules} }}
+default_archive_policy = true
 ssl = {{ cafile = "{authority}" }}
 """
 _PROSODY_HOST: Final = """\
@@ -71,6 +72,7 @@ modules:
   mod_register: {{access: all, access_from: all, ip_access: all, welcome_message: {{}},
                  password_strength: 0}}
   mod_offline: {{}}
+  mod_mam: {{default: always}}
 """
 _CTL: Final = 'INET_DIST_INTERFACE=127.0.0.1\nERL_OPTIONS="-env ERL_CRASH_DUMP_BYTES 0"\n'
 _OURS: Final = """
@@ -118,6 +120,7 @@ class Peer(abc.ABC):
         self.authority = authority
         self.hosts = dict(hosts)
         self._process: subprocess.Popen[bytes] | None = None
+        self._wires: list[Wire] = []
 
     @classmethod
     @abc.abstractmethod
@@ -211,8 +214,17 @@ class Peer(abc.ABC):
         """A client that is available."""
         wire = await Wire.connect(self.address, C2S)
         await wire.login(account, account.partition("@")[0], resource)
+        self._wires.append(wire)
+        # Subscriptions are told to those who have asked for the roster (RFC 6121 §3.1.6).
+        await wire.ask("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
         await wire.send("<presence/>")
         return wire
+
+    def let_go(self) -> None:
+        """Break the connections of all clients."""
+        for wire in self._wires:
+            wire.abort()
+        self._wires.clear()
 
     async def _secure(self, domain: str) -> Wire:
         wire = await Wire.connect(self.address, C2S)
