@@ -36,10 +36,10 @@ s2s_secure_auth = {secure}
 authentication = "internal_hashed"
 allow_registration = true
 registration_delete_deferred = false
-log = {{ {{ levels = {{ min = "debug" }}, to = "file", filename = "{folder}/peer.log" }} }}
+log = {{ {{ levels = {{ min = "{level}" }}, to = "file", filename = "{folder}/peer.log" }} }}
 modules_disabled = {{ "limits" }}
 modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "register_ibr"; "posix";
-  "dialback"; "presence"; "message"; "iq"; "c2s"; "s2s"; "offline"; "mam"; {modules} }}
+  "dialback"; "presence"; "message"; "iq"; "c2s"; "s2s"; "offline"; {modules} }}
 default_archive_policy = true
 ssl = {{ cafile = "{authority}" }}
 """
@@ -49,7 +49,7 @@ VirtualHost "{domain}"
 """
 _EJABBERD: Final = """\
 hosts: [{hosts}]
-loglevel: debug
+loglevel: {level}
 ca_file: "{authority}"
 certfiles: [{certificates}]
 s2s_use_starttls: required
@@ -72,8 +72,7 @@ modules:
   mod_register: {{access: all, access_from: all, ip_access: all, welcome_message: {{}},
                  password_strength: 0}}
   mod_offline: {{}}
-  mod_mam: {{default: always}}
-"""
+{modules}"""
 _CTL: Final = 'INET_DIST_INTERFACE=127.0.0.1\nERL_OPTIONS="-env ERL_CRASH_DUMP_BYTES 0"\n'
 _OURS: Final = """
 data = "data"
@@ -87,9 +86,19 @@ nameservers = ["{names}"]
 networks = ["127.0.0.0/8"]
 {federation}
 [log]
-level = "debug"
+level = "{level}"
+[limits]
+bytes_per_second = 1000000000
+burst_bytes = 1000000000
 {hosts}
 """
+
+
+_REGISTRATION: Final = (
+    'modules.register = { enabled = "all", per_address = 1000000, per_host = 1000000 }\n'
+)
+_NO_ARCHIVE: Final = "modules.mam = false\n"
+_PROSODY_LEVELS: Final = {"warning": "warn"}
 
 
 class Peer(abc.ABC):
@@ -104,6 +113,10 @@ class Peer(abc.ABC):
     """
 
     name: ClassVar[str]
+    level: ClassVar[str] = "debug"
+    """What is logged."""
+    archive: ClassVar[bool] = True
+    """Whether every message is archived."""
 
     def __init__(
         self,
@@ -194,6 +207,12 @@ class Peer(abc.ABC):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(15)
 
+    @property
+    def pid(self) -> int:
+        """The root of its processes."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """What it has logged."""
         files = (self.folder / "output", self.folder / "peer.log", self.folder / "log/ejabberd.log")
@@ -257,7 +276,8 @@ class Prosody(Peer):
             address=self.address,
             authority=self.authority,
             secure="true" if self.secure else "false",
-            modules=self.modules,
+            modules=self.modules + '"mam";' * self.archive,
+            level=_PROSODY_LEVELS.get(self.level, self.level),
         )
         for domain, files in self.hosts.items():
             text += _PROSODY_HOST.format(
@@ -307,6 +327,8 @@ class Ejabberd(Peer):
                 authority=folder / "certs/authority",
                 certificates=", ".join(certificates),
                 address=self.address,
+                level=self.level,
+                modules="  mod_mam: {default: always}\n" * self.archive,
             )
         )
         subprocess.run(["chown", "--recursive", "ejabberd:", str(folder)], check=True)
@@ -343,6 +365,8 @@ class Ours(Peer):
 
     name = "jabberd"
     federation = ""
+    open = False
+    """Whether everybody may register (XEP-0077)."""
 
     @classmethod
     def missing(cls) -> str:
@@ -358,6 +382,7 @@ class Ours(Peer):
         """Write its configuration."""
         hosts = "".join(
             f'[host."{domain}"]\ncertificate = "{files.certificate}"\nkey = "{files.key}"\n'
+            f"{_REGISTRATION if self.open else ''}{_NO_ARCHIVE if not self.archive else ''}"
             for domain, files in self.hosts.items()
         )
         (self.folder / "jabberd.toml").write_text(
@@ -367,6 +392,7 @@ class Ours(Peer):
                 names=self.names,
                 federation=self.federation,
                 hosts=hosts,
+                level=self.level,
             )
         )
 
