@@ -17,6 +17,11 @@ from tests.xmpp.documents import END, HEADER, ROOMY, shown_of
 # Nearly plain: one piece of twenty is odd.
 
 
+BETWEEN_SERVERS = HEADER.replace(b"jabber:client", b"jabber:server").replace(
+    b"<stream:stream", b"<stream:stream xmlns:db='jabber:server:dialback'"
+)
+
+
 def _seldom(plain: list[str], odd: list[str]) -> st.SearchStrategy[str]:
     pieces = st.sampled_from(plain), st.sampled_from(odd)
     return st.integers(0, 19).flatmap(lambda number: pieces[number == 13])
@@ -66,17 +71,33 @@ def _messages(draw: st.DrawFn) -> bytes:
     return f"<message{head}>{inner}{between}</message>".encode()
 
 
-def parsed(data: bytes, limits: Limits = ROOMY) -> list[object]:
+def parsed(data: bytes, limits: Limits = ROOMY, header: bytes = HEADER) -> list[object]:
     """What the parser alone makes of the stream."""
     with mock.patch.object(quick, "message_at", return_value=None):
-        return shown_of([HEADER, data, END], limits)
+        return shown_of([header, data, END], limits)
 
 
 @settings(max_examples=1500, deadline=None, derandomize=True)
 @given(st.lists(_messages(), min_size=1, max_size=3))
-def test_it_means_the_same_to_the_parser(messages: list[bytes]) -> None:
+@pytest.mark.parametrize("header", [HEADER, BETWEEN_SERVERS])
+def test_it_means_the_same_to_the_parser(header: bytes, messages: list[bytes]) -> None:
     data = b"".join(messages)
-    assert shown_of([HEADER, data, END]) == parsed(data)
+    assert shown_of([header, data, END]) == parsed(data, header=header)
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        b"<body xmlns='jabber:server'>hi</body>",
+        b"<body xmlns='jabber:client'>hi</body>",
+        b"<body>jabber:server</body>",
+        b"<body>db:result</body>",
+        b"<body>hi</body>",
+    ],
+)
+def test_names_of_streams_between_servers(child: bytes) -> None:
+    data = b"<message to='a@b' from='c@d'>" + child + b"</message>"
+    assert shown_of([BETWEEN_SERVERS, data, END]) == parsed(data, header=BETWEEN_SERVERS)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 from jabberd.xmpp.stream.events import Pair
 
 _log: Final = structlog.get_logger("jabberd.s2s")
+_new: Final = tuple.__new__  # a named tuple's own is a function, and costs twice as much
 _STANZA_ITSELF: Final = 512  # bytes: about what a stanza takes besides its payload
 _FIRST_RETRY: Final = 1.0
 _LAST_RETRY: Final = 60.0
@@ -130,15 +131,18 @@ class Outbox:
     Attributes:
         problem: why the other server cannot be reached; None while nothing is known against it.
         used: when something was last put in, by the loop's clock.
+        allowed_by: the rules that allow the pair; None while nobody has looked.
     """
 
     __slots__ = ("_arrived", "_attempts", "_bytes", "_carrier", "_connecting", "_post", "_queue",
-                 "_relayed", "_retry_at", "_timer", "pair", "problem", "used")  # fmt: skip
+                 "_relayed", "_retry_at", "_timer", "allowed_by", "pair", "problem",
+                 "used")  # fmt: skip
 
     def __init__(self, pair: Pair, post: Post) -> None:
         self.pair = pair
         self.problem: Problem | None = None
         self.used = asyncio.get_running_loop().time()
+        self.allowed_by: object = None
         self._post = post
         self._queue: deque[Outgoing] = deque()
         self._bytes = 0
@@ -222,7 +226,8 @@ class Outbox:
         key = post.next_key(now)
         wire = stanza.to_bytes()
         pair = self.pair
-        turn.unit.relays.append(Relay(key, pair.local, pair.remote, now + post.seconds, wire))
+        row = (key, pair[0], pair[1], now + post.seconds, wire)
+        turn.unit.relays.append(_new(Relay, row))
         turn.bytes += len(wire)
         turn.refused.append((post.refused, stanza, origin))
         turn.gates[self] = None

@@ -142,7 +142,7 @@ class Servers:
         self.log = log
         self._forget_sent = forget_sent
         self._met: OrderedDict[str, None] = OrderedDict()
-        self._outboxes: dict[Pair, Outbox] = {}
+        self._outboxes: dict[tuple[str, str], Outbox] = {}  # by pair
         self._reaching: dict[Pair, asyncio.Task[OutgoingServer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -162,10 +162,14 @@ class Servers:
         """
         if stanza.from_ is None or stanza.to is None:
             raise StanzaError(Condition.BAD_REQUEST, "no address")
-        pair = Pair(stanza.from_.domain, stanza.to.domain)
-        if self.peers.policy(pair.local, pair.remote) is Policy.OFF:
-            raise self._off(pair)
-        return self._outbox(pair).put(stanza, origin)
+        outbox = self._outboxes.get((stanza.from_.domain, stanza.to.domain))
+        if outbox is None or outbox.allowed_by is not self.peers:  # else nothing has changed
+            pair = Pair(stanza.from_.domain, stanza.to.domain)
+            if self.peers.policy(pair.local, pair.remote) is Policy.OFF:
+                raise self._off(pair)
+            outbox = self._outbox(pair)
+            outbox.allowed_by = self.peers
+        return outbox.put(stanza, origin)
 
     def knows(self, account: str) -> bool:  # noqa: ARG002 -- Route
         """False: accounts of other servers are not ours."""

@@ -12,7 +12,16 @@ from jabberd.xmpp.stanza import Iq, Message, Presence, qname
 class Header:
     """What of a stream header stays in force for the stanzas in it."""
 
-    __slots__ = ("content", "is_plain", "kinds", "prefixes", "scope", "start")
+    __slots__ = (
+        "avoided",
+        "content",
+        "is_plain",
+        "is_quick",
+        "kinds",
+        "prefixes",
+        "scope",
+        "start",
+    )
 
     def __init__(self, tag: bytes, content: str, declared: Mapping[str, str]) -> None:
         self.content = content
@@ -34,3 +43,10 @@ class Header:
         # Nothing but the prefix of the stream itself, as nearly all have it: its stanzas can
         # use nothing of the header unless they have "stream:" in them.
         self.is_plain = content == ns.CLIENT and len(self.prefixes) == 1
+        # The same with the prefix of dialback, which all streams between servers declare.
+        self.is_quick = self.is_plain or (
+            content == ns.SERVER and set(declared) <= {"", "stream", "db"}
+        )
+        # What a stanza must not have in it to be understood without this header.
+        own = () if content == ns.CLIENT else (content.encode(),)
+        self.avoided = (*(prefix for prefix, _, _ in self.prefixes), *own)

@@ -130,7 +130,7 @@ class Scanner:
         header, limits, frames = self.header, self.limits, self.frames
         if limits is not self._judged:
             self._judged, self._fits = limits, quick.fits(limits)
-        fits = self._fits and header.is_plain
+        fits = self._fits and header.is_quick
         place, size = 0, len(data)
         while place < size:
             if data.startswith(_REQUESTS, place):
@@ -142,8 +142,11 @@ class Scanner:
             if found is None:
                 break
             to, from_, id_, type_, lang, children, inner, end = found
-            if end - place > limits.stanza_bytes or inner.find(header.prefixes[0][0]) >= 0:
+            if end - place > limits.stanza_bytes:
                 break
+            for word in header.avoided:
+                if inner.find(word) >= 0:
+                    return place
             language = self.lang if lang is None else lang
             message = Message(None, None, id_, type_, language, children, inner)
             frames.append(_sent(message, to, from_))

@@ -175,16 +175,16 @@ class Stanza:
 
     def to_bytes(self, content_ns: str = ns.CLIENT) -> bytes:
         """The stanza for a stream whose default namespace is `content_ns`."""
-        if content_ns == ns.CLIENT:
-            if self._wire is None:
-                self._wire = self._serialise()
-            return self._wire
         # A payload that says xmlns='jabber:client' in so many words would keep its old
-        # namespace on this stream: rewrite it through a tree.
-        if b"jabber:client" in self.inner or b"jabber:client" in self.extra:
+        # namespace on another stream: rewrite it through a tree. What says nothing inherits it.
+        if content_ns != ns.CLIENT and (
+            self.inner.find(b"jabber:client") >= 0 or self.extra.find(b"jabber:client") >= 0
+        ):
             inner = b"".join(c.to_bytes(ns.CLIENT) for c in self.payload())
             return self.with_payload(inner, self.children).to_bytes()
-        return self._serialise()
+        if self._wire is None:
+            self._wire = self._serialise()
+        return self._wire
 
     def in_namespace(self) -> bytes:
         """The stanza as a child of some other element: with its namespace declared on it."""
