@@ -35,6 +35,7 @@ from jabberd.config.folder import locked
 from jabberd.core import log
 from jabberd.core.accounts import AccountHooks, AccountService
 from jabberd.core.admin import ServerProcess, all_commands
+from jabberd.core.admin_s2s import ServersView
 from jabberd.core.command import CommandError, CommandRegistry
 from jabberd.core.derive import Deriver
 from jabberd.core.ports import PushApi
@@ -112,7 +113,7 @@ class RunningServer:
                     process,
                     lambda account: _push(assembly, account),
                     lambda: assembly.clients,
-                    lambda: assembly.federation.view if assembly.federation else None,
+                    lambda: _servers(assembly),
                 )
             )
             assembly.load_modules(commands)
@@ -223,6 +224,12 @@ class RunningServer:
 def _merged_federation(old: Federation, new: Federation) -> Federation:
     """What is in force after a reload: some needs a restart."""
     return replace(new, **{name: getattr(old, name) for name in FIXED_FEDERATION})
+
+
+def _servers(assembly: Assembly) -> ServersView | None:
+    if assembly.federation is None:
+        return None
+    return assembly.federation.view(assembly.hosts)
 
 
 def _push(assembly: Assembly, account: JID) -> PushApi | None:

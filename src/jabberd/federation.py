@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -10,11 +10,13 @@ import structlog
 from jabberd.config import Config, StartError, parse_route
 from jabberd.config.folder import secret
 from jabberd.core.admin_s2s import ServersView
+from jabberd.core.host import LocalHost
 from jabberd.core.keeper import Ledger
 from jabberd.core.router import Router
 from jabberd.core.session import Session
 from jabberd.edge.finder import Finder
 from jabberd.edge.peers import Peers, Policy
+from jabberd.edge.probe import Ask, Probe
 from jabberd.edge.servers import Bounds, Servers
 from jabberd.edge.streams_view import StreamsView
 from jabberd.net.clock import Clock
@@ -94,10 +96,14 @@ class Federation:
             forget_sent=forget_sent,
         )
 
-    @property
-    def view(self) -> ServersView:
+    def view(self, hosts: Mapping[str, LocalHost]) -> ServersView:
         """What is known of other servers, for the operator."""
-        return StreamsView(self.servers)
+
+        def ask(domain: str) -> Ask | None:
+            host = hosts.get(domain)
+            return None if host is None else host.ask
+
+        return StreamsView(self.servers, Probe(self.servers, self.resolver, ask), tuple(hosts))
 
     def apply(self, config: Config, before: Limits) -> None:
         """Take over what can change while running."""

@@ -121,6 +121,7 @@ async def test_the_commands_of_the_spine_can_be_described_without_a_server() -> 
         "reload",
         "restart",
         "s2s",
+        "s2s check",
         "sessions",
         "stop",
         "trace",

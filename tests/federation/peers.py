@@ -413,6 +413,12 @@ class Ours(Peer):
         """What a command says."""
         return self.commands.out(*words, "--config", "jabberd.toml", stdin=stdin)
 
+    def check(self, server: str, host: str) -> list[dict[str, Any]]:
+        """What `jabberd s2s check` finds."""
+        out = self.out("s2s", "check", server, "--host", host, "--json")
+        rows: list[dict[str, Any]] = json.loads(out)
+        return rows
+
     def streams(self, server: str) -> list[dict[str, Any]]:
         """What is known of one other server."""
         rows: list[dict[str, Any]] = json.loads(self.out("s2s", "--server", server, "--json"))

@@ -213,3 +213,26 @@ async def test_our_certificate(stage: Stage, peer: str, kind: str, direction: st
     if direction == "out":
         wanted = PROOFS.get((peer, kind), "dialback")
         assert wanted in proofs(stage, host, server, {"out", "both"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_check_says_where_it_ends(stage: Stage, peer: str, kind: str) -> None:
+    stage.of(f"{kind}.{peer}.example")
+    steps = stage.ours.check(f"{kind}.{peer}.example", "out.example")
+    results = {step["step"]: step["result"] for step in steps}
+    if kind in FAULTS:
+        assert list(results) == ["dns", "connect", "tls", "certificate"]
+        assert steps[-1]["result"] == "FAILED"
+        assert FAULTS[kind].format(peer=peer) in steps[-1]["found"]
+        assert steps[-1]["what to do"]
+        return
+    assert set(results.values()) == {"ok"}, steps
+    assert list(results) == ["dns", "connect", "tls", "certificate", "authentication", "ping"]
+
+
+def test_a_check_of_what_is_not_there(stage: Stage) -> None:
+    (step,) = [
+        one for one in stage.ours.check("nowhere.example", "out.example") if one["result"] != "ok"
+    ]
+    assert (step["step"], step["found"]) == ("dns", "the name nowhere.example does not exist")

@@ -246,13 +246,7 @@ class Servers:
         pair = outbox.pair
         try:
             async with asyncio.timeout(_TRY_SECONDS):
-                try:
-                    await self._dial(pair, Purpose.FULL, external=True)
-                except Unreachable as error:
-                    if not error.external:
-                        raise
-                    # XEP-0178 §3: some close the stream where others would go on by dialback.
-                    await self._dial(pair, Purpose.FULL, external=False)
+                await self.dial(pair, Purpose.FULL)
         except Unreachable as error:
             self._failed(outbox, error.problem)
         except TimeoutError:
@@ -263,12 +257,21 @@ class Servers:
         _log.info("no stream to a server", server=pair.remote, host=pair.local, why=problem.text)
         outbox.failed(problem)
 
-    async def _dial(self, pair: Pair, purpose: Purpose, *, external: bool) -> OutgoingServer:
+    async def dial(self, pair: Pair, purpose: Purpose) -> OutgoingServer:
         """Open a stream, as far as its purpose needs.
 
         Raises:
             Unreachable: it did not come about.
         """
+        try:
+            return await self._dial(pair, purpose, external=True)
+        except Unreachable as error:
+            if not error.external:
+                raise
+            # XEP-0178 §3: some close the stream where others would go on by dialback.
+            return await self._dial(pair, purpose, external=False)
+
+    async def _dial(self, pair: Pair, purpose: Purpose, *, external: bool) -> OutgoingServer:
         made: list[OutgoingServer] = []
         required = self.peers.tls_required(pair.remote)
 

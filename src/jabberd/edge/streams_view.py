@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from jabberd.core.admin_s2s import ServerState
+from jabberd.core.admin_s2s import ServerState, Step
 from jabberd.edge.outbox import Outbox
+from jabberd.edge.probe import Probe
 from jabberd.edge.s2s import ServerConnection
 from jabberd.edge.s2s_out import OutgoingServer
 from jabberd.edge.servers import Servers
@@ -20,10 +21,18 @@ class StreamsView:
 
     Args:
         servers: all of them.
+        probe: walks the way to one.
+        hosts: our domains.
     """
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers, probe: Probe, hosts: Sequence[str]) -> None:
         self._servers = servers
+        self._probe = probe
+        self.hosts = hosts
+
+    async def check(self, local: str, remote: str) -> Sequence[Step]:
+        """Walk the way from one of our domains to another server, up to where it ends."""
+        return await self._probe.check(local, remote)
 
     def states(self) -> Sequence[ServerState]:
         """Every stream, every queue, and who was refused lately."""
