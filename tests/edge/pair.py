@@ -20,7 +20,7 @@ from jabberd.net.listen import Listener, ListenOptions
 from jabberd.net.owner import PumpOptions
 from jabberd.net.tls import XMPP_SERVER, TlsContexts
 from jabberd.net.tls_config import HostTls, TlsConfig
-from jabberd.net.trust import Trust
+from jabberd.net.trust import Tlsa, Trust
 from jabberd.xmpp.frames import Limits
 from jabberd.xmpp.stanza import Message, Presence, Stanza, read_stanza
 from tests.modules.host import RecordingSession, World
@@ -33,12 +33,17 @@ class Directory:
 
     def __init__(self) -> None:
         self.places: dict[str, Target] = {}
+        self.records: dict[Target, Sequence[Tlsa]] = {}
 
     async def targets(self, domain: str) -> Sequence[Target]:
         """The one place of a domain."""
         if domain not in self.places:
             raise DnsError(DnsProblem.NOT_FOUND, f"the name {domain} does not exist")
         return (self.places[domain],)
+
+    async def tlsa(self, target: Target) -> Sequence[Tlsa]:
+        """What a test says of a certificate."""
+        return self.records.get(target, ())
 
     async def addresses(self, target: Target) -> Sequence[str]:
         """The address is the name."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from cryptography import x509
 from jabberd.core.verdict import Relayed
 from jabberd.edge.peers import Peers, Policy
 from jabberd.net.dns import Target
+from jabberd.net.trust import Tlsa
 from jabberd.xmpp.error import Condition
 from jabberd.xmpp.stanza import Iq, Message, read_error
 from tests.edge.pair import Directory, Server, arrives
@@ -195,6 +198,23 @@ async def test_a_certificate_is_required(make: Make) -> None:
     assert "nobody whom this server trusts" in read_error(await arrives(alice, Message)).text
     await there.says(bob, chat("hi", "alice@example.com"))
     assert "nobody whom this server trusts" in read_error(await arrives(bob, Message)).text
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_a_signed_zone_stands_for_an_authority(make: Make, right: bool) -> None:
+    files = authority_of(make).self_signed("example.net")
+    here = await make("example.com", peers=Peers(policy=Policy.REQUIRED))
+    there = await make("example.net", files)
+    place = replace(here.directory.places["example.net"], secure=True)
+    here.directory.places["example.net"] = place
+    data = hashlib.sha256(files.chain[0] if right else b"another").digest()
+    here.directory.records[place] = (Tlsa(3, 0, 1, data),)
+    alice, bob = await here.login("alice"), await there.login("bob")
+    await here.says(alice, chat("hello"))
+    if right:
+        assert (await arrives(bob, Message)).body() == "hello"
+    else:
+        assert "TLSA records" in read_error(await arrives(alice, Message)).text
 
 
 # Rules

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from jabberd.net.dns import Resolver, Target
+from jabberd.net.trust import Tlsa
 
 
 class Finder:
@@ -29,3 +30,7 @@ class Finder:
         if route is not None:
             return (route,)
         return await self._resolver.targets(domain)
+
+    async def tlsa(self, target: Target) -> Sequence[Tlsa]:
+        """What a signed zone says of the certificate at a place (RFC 7673)."""
+        return await self._resolver.tlsa(target)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from jabberd.edge.outbox import Problem
 from jabberd.edge.outlet import Outlet
 from jabberd.edge.peers import Policy
 from jabberd.edge.s2s import ServerConnection
+from jabberd.net.trust import Judgement, Tlsa
 from jabberd.net.wire import Wire
 from jabberd.xmpp import sm
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition
@@ -71,7 +73,8 @@ class OutgoingServer(ServerConnection):
         pair: our domain and the other one.
         purpose: to carry stanzas, or only to ask about a dialback key.
         external: whether to prove ourselves by our certificate where that is offered.
-        tls_required: whether to go on without TLS where the other side has none.
+        tls_required: whether nothing is said without TLS.
+        tlsa: what a signed zone says of the other side's certificate (DANE).
 
     Attributes:
         pair: see above.
@@ -79,7 +82,8 @@ class OutgoingServer(ServerConnection):
     """
 
     __slots__ = ("_asked", "_claims", "_external", "_failed_external", "_pending", "_problem",
-                 "_purpose", "_stream", "_tls_required", "_wanted", "done", "pair")  # fmt: skip
+                 "_purpose", "_stream", "_tls_required", "_tlsa", "_wanted", "done",
+                 "pair")  # fmt: skip
 
     def __init__(
         self,
@@ -89,8 +93,10 @@ class OutgoingServer(ServerConnection):
         *,
         external: bool = True,
         tls_required: bool = True,
+        tlsa: Sequence[Tlsa] = (),
     ) -> None:
         super().__init__(servers)
+        self._tlsa = tlsa
         self.pair = pair
         self._purpose = purpose
         self._external = external
@@ -227,6 +233,18 @@ class OutgoingServer(ServerConnection):
             self._take(stream.close())
             return
         self._take(stream.peer())
+
+    def _judge(self, domain: str) -> Judgement:
+        known = domain in self.judgements
+        judgement = super()._judge(domain)
+        if known or not self._tlsa or domain != self.pair.remote or self._wire is None:
+            return judgement
+        tls = self._wire.tls
+        chain = tls.peer_chain() if tls is not None else ()
+        by_dane = self._servers.trust.judge_dane(self._tlsa, chain, domain)
+        if by_dane is not None:
+            judgement = self.judgements[domain] = by_dane
+        return judgement
 
     def _verified(self, event: events.Verified) -> None:
         wanted = self._wanted.pop((event.pair, event.stream_id), None)

@@ -29,7 +29,7 @@ from jabberd.net.dial import DialError, Dialler
 from jabberd.net.dns import DnsError, DnsProblem, Target
 from jabberd.net.owner import Calling, PumpOptions
 from jabberd.net.tls import XMPP_SERVER, TlsContexts
-from jabberd.net.trust import Trust
+from jabberd.net.trust import Tlsa, Trust
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import Log, Relay
 from jabberd.xmpp import ns
@@ -60,6 +60,9 @@ class Finder(Protocol):
         Raises:
             DnsError: there are none.
         """
+
+    async def tlsa(self, target: Target) -> Sequence[Tlsa]:
+        """What a signed zone says of the certificate at a place; empty where it says nothing."""
 
 
 @dataclass(slots=True)
@@ -273,16 +276,31 @@ class Servers:
 
     async def _dial(self, pair: Pair, purpose: Purpose, *, external: bool) -> OutgoingServer:
         made: list[OutgoingServer] = []
+        tlsa: dict[Target, Sequence[Tlsa]] = {}
+        tried: list[Target] = []
         required = self.peers.tls_required(pair.remote)
 
         def machine() -> OutgoingServer:
-            server = OutgoingServer(self, pair, purpose, external=external, tls_required=required)
+            server = OutgoingServer(
+                self,
+                pair,
+                purpose,
+                external=external,
+                tls_required=required,
+                tlsa=tlsa.get(tried[-1], ()),
+            )
             made.append(server)
             return server
 
         try:
             targets = await self.finder.targets(pair.remote)
-            await self.dialler.dial(targets, machine, lambda target: self._options(pair, target))
+            tlsa = {target: await self.finder.tlsa(target) for target in targets if target.secure}
+
+            def options(target: Target) -> PumpOptions:
+                tried.append(target)
+                return self._options(pair, target)
+
+            await self.dialler.dial(targets, machine, options)
         except DnsError as error:
             raise Unreachable(_dns_problem(error)) from None
         except DialError as error:
