@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,8 +47,13 @@ class Names:
             return "Debian's package dnsmasq-base is not installed"
         return "" if os.geteuid() == 0 else "only root may have a DNS server on port 53"
 
-    def start(self, places: Mapping[str, str]) -> None:
-        """Answer for these domains, each with its address and an SRV record."""
+    def start(self, places: Mapping[str, str], more: Sequence[str] = ()) -> None:
+        """Answer for these domains, each with its address and an SRV record.
+
+        Args:
+            places: addresses by domain.
+            more: lines of the configuration.
+        """
         lines = [
             "no-resolv",
             "no-hosts",
@@ -58,6 +63,7 @@ class Names:
             "local=/example/",
             "user=root",
             "group=root",
+            *more,
         ]
         for domain, address in places.items():
             lines += [
