@@ -35,6 +35,7 @@ from jabberd.config.folder import locked
 from jabberd.core import log
 from jabberd.core.accounts import AccountHooks, AccountService
 from jabberd.core.admin import ServerProcess, all_commands
+from jabberd.core.admin_check import OwnDomains
 from jabberd.core.admin_s2s import ServersView
 from jabberd.core.command import CommandError, CommandRegistry
 from jabberd.core.derive import Deriver
@@ -114,6 +115,7 @@ class RunningServer:
                     lambda account: _push(assembly, account),
                     lambda: assembly.clients,
                     lambda: _servers(assembly),
+                    lambda: _own_domains(assembly),
                 )
             )
             assembly.load_modules(commands)
@@ -230,6 +232,22 @@ def _servers(assembly: Assembly) -> ServersView | None:
     if assembly.federation is None:
         return None
     return assembly.federation.view(assembly.hosts)
+
+
+def _own_domains(assembly: Assembly) -> OwnDomains:
+    # It brings DNS, which a server for itself does without until somebody asks.
+    from jabberd.edge import own_domains  # noqa: PLC0415
+
+    federation = assembly.config.federation
+    return own_domains.OwnDomains(
+        hosts=tuple(assembly.hosts),
+        listeners=assembly.listeners,
+        tls=assembly.tls,
+        nameservers=federation.nameservers,
+        authorities=federation.authorities,
+        clock=assembly.clock,
+        on_bug=lambda error: _log.error("a connection failed", exc_info=error),
+    )
 
 
 def _push(assembly: Assembly, account: JID) -> PushApi | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+from jabberd.config import Federation, PeerConfig
 from jabberd.config.catalogue import ModuleSpec, installed
 from jabberd.config.effective import toml
 from jabberd.config.shape import (
@@ -72,8 +73,8 @@ the defaults below hold. `jabberd config check` says what is wrong with a file, 
   is stronger than the file. `JABBERD_HOSTS=example.org,example.com` declares hosts that need no
   options. Modules are set in the file only.
 * `jabberd reload` (or SIGHUP) reads everything again and applies certificates, the log level,
-  the limits, and what is set for sessions and clients; other changes need a restart, and it says
-  which. With an error in the file, the old state goes on.
+  the limits, and what is set for sessions and clients, and most of what is set for other servers;
+  other changes need a restart, and it says which. With an error in the file, the old state goes on.
 """
 
 _TABLES: Final[tuple[tuple[str, type[Any]], ...]] = (
@@ -82,6 +83,8 @@ _TABLES: Final[tuple[tuple[str, type[Any]], ...]] = (
     ("An address in `[listen]`", Listener),
     ("`[limits]`", Limits),
     ("`[clients]`", Clients),
+    ("`[federation]`", Federation),
+    ('`[peer."example.net"]`', PeerConfig),
     ("`[log]`", Log),
     ("`[passwords]`", Passwords),
     ("`[journal]`", Journal),

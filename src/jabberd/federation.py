@@ -119,8 +119,9 @@ def peers(config: Config) -> Peers:
         enabled=config.federates,
         policy=_POLICIES[federation.policy],
         hosts={
-            name: _POLICIES[host.federation or federation.policy]
+            name: _POLICIES[host.federation]
             for name, host in config.host.items()
+            if host.federation is not None
         },
         peers={
             name: _POLICIES[peer.policy]

@@ -118,6 +118,7 @@ def test_signatures_that_no_face_could_offer() -> None:
 async def test_the_commands_of_the_spine_can_be_described_without_a_server() -> None:
     registry = CommandRegistry(all_commands())
     assert [" ".join(command.path) for command in registry.all()] == [
+        "check",
         "reload",
         "restart",
         "s2s",

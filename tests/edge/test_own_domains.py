@@ -11,6 +11,7 @@ import pytest_asyncio
 
 import jabberd
 from jabberd.core.admin_s2s import Step
+from jabberd.core.command import CommandError
 from jabberd.edge import own_domains
 from jabberd.edge.own_domains import OwnDomains
 from tests.net.authority import Authority, Files
@@ -170,9 +171,7 @@ async def test_a_record_that_says_that_there_is_no_service(
     assert steps["dns _xmpp-client"].found == "the DNS says: no such service"
 
 
-async def test_a_dns_that_does_not_answer(
-    start: Start, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dns_that_does_not_answer(start: Start, authority: Authority) -> None:
     server = await start(authority.sign(DOMAIN), kinds=("c2s",))
     steps = await own(server, "127.0.0.1:1", authority).check(DOMAIN)
     found = {step.name: step for step in steps}
@@ -283,6 +282,57 @@ async def test_a_knock_leaves_nothing_behind(
 ) -> None:
     server = await start(authority.sign(DOMAIN))
     await look(server, tmp_path, authority, [])
-    async with asyncio.timeout(5):
-        while any(one.pumps for _, one in server.running.assembly.listeners):
-            await asyncio.sleep(0.01)
+    listeners = [one for _, one in server.running.assembly.listeners]
+    for _ in range(500):
+        if not any(one.pumps for one in listeners):
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("a connection stays")
+
+
+async def test_a_port_for_proxies_is_left_alone(authority: Authority, tmp_path: Path) -> None:
+    files = authority.sign(DOMAIN)
+    listen = {"c2s": [{"address": "127.0.0.1:0", "proxy": ["127.0.0.1"]}], "c2s_tls": []}
+    host = {"certificate": str(files.certificate), "key": str(files.key)}
+    values = {"listen": listen, "host": {DOMAIN: host}}
+    async with jabberd.Server(DOMAIN, config=values) as server:
+        steps = await look(server, tmp_path, authority, [])
+    assert steps["listen.c2s"].ok is None
+    assert "is for proxies" in steps["listen.c2s"].found
+    assert "certificate" not in steps
+
+
+async def test_authorities_that_cannot_be_read(start: Start, authority: Authority) -> None:
+    server = await start(authority.sign(DOMAIN))
+    authority.file.unlink()
+    with pytest.raises(CommandError, match="cannot be read"):
+        await own(server, "127.0.0.1:1", authority).check(DOMAIN)
+
+
+@pytest.mark.parametrize(
+    ("offset", "ok", "found"),
+    [
+        (0.2, True, "0.2 s behind time.example"),
+        (-29.0, True, "29.0 s ahead of time.example"),
+        (31.0, False, "31.0 s behind time.example"),
+        (-90.0, False, "90.0 s ahead of time.example"),
+    ],
+)
+async def test_the_clock(
+    start: Start, authority: Authority, monkeypatch: pytest.MonkeyPatch,
+    offset: float, ok: bool, found: str,
+) -> None:  # fmt: skip
+    async def clock_offset(server: str, *, now: Callable[[], float]) -> float:
+        return offset
+
+    monkeypatch.setattr(own_domains, "clock_offset", clock_offset)
+    server = await start(authority.sign(DOMAIN))
+    step = await own(server, "127.0.0.1:1", authority).clock("time.example")
+    assert (step.ok, step.found) == (ok, found)
+    assert bool(step.advice) is not ok
+
+
+async def test_a_time_server_that_is_nowhere(start: Start, authority: Authority) -> None:
+    server = await start(authority.sign(DOMAIN))
+    step = await own(server, "127.0.0.1:1", authority).clock("nowhere.invalid")
+    assert step.ok is None

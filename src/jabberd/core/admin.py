@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from jabberd.core.accounts import AccountError, AccountService
+from jabberd.core.admin_check import CheckCommand, OwnDomains
 from jabberd.core.admin_s2s import ServersCommands, ServersView
 from jabberd.core.command import Command, CommandError, Doc, Table
 from jabberd.core.derive import DeriveBusy
@@ -39,7 +40,7 @@ def _no_push(_account: JID) -> None:
     """Stands for notifications where no server runs that could send any."""
 
 
-def all_commands(
+def all_commands(  # noqa: PLR0913 -- one for each service
     accounts: Callable[[], AccountService] = nowhere,
     journal: Callable[[], Journal] = nowhere,
     sessions: Callable[[], Sessions] = nowhere,
@@ -47,6 +48,7 @@ def all_commands(
     push: Callable[[JID], PushApi | None] = _no_push,
     clients: Callable[[], ClientService] = nowhere,
     servers: Callable[[], ServersView | None] = nowhere,
+    own: Callable[[], OwnDomains] = nowhere,
 ) -> list[Command]:
     """Every command of the spine; `push` finds what notifies the clients of an account."""
     return [
@@ -55,6 +57,7 @@ def all_commands(
         *TraceCommand(accounts, journal).commands(),
         *SessionCommands(sessions).commands(),
         *ServersCommands(servers).commands(),
+        *CheckCommand(own).commands(),
         *ServerCommands(process or ServerProcess()).commands(),
     ]
 

@@ -7,7 +7,6 @@ we have to say to a server goes over the stream that it has opened.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -66,7 +65,7 @@ class ServerConnection:
         self._timer: asyncio.TimerHandle | None = None
         self._managed = False  # what the peer sends is counted (XEP-0198)
         self._before = 0  # so many stanzas came before that
-        self._acks: deque[tuple[Turn, int]] = deque()  # counts to be told once a turn is committed
+        self._acks: list[tuple[Turn, int]] = []  # counts to be told once a turn is committed
         self._barriers = 0
         self._closing = False
         self._mark = Mark()
@@ -341,7 +340,7 @@ class ServerConnection:
         """See `core.turn.Gate`; where the commit failed, the senders were told."""
         told = None
         while self._acks and not self._acks[0][0].pending:
-            told = self._acks.popleft()[1]
+            told = self._acks.pop(0)[1]  # there are seldom two
         if told is not None:
             self.write_raw(sm.a((told - self._before) % sm.MODULUS))
 

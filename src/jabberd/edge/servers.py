@@ -47,6 +47,10 @@ _SWEEP_SECONDS: Final = 5.0
 _TRY_SECONDS: Final = 60.0
 """How long finding, connecting and proving may take together."""
 _LAST_WORDS_SECONDS: Final = 2.0
+_CALLS_PER_SECOND: Final = 200.0
+_CALLS_AT_ONCE: Final = 50
+"""So many streams are begun at once, and then one after the other: a thousand handshakes at the
+same time would take more memory than a thousand streams keep."""
 _REFUSED: Final = 200
 """Domains whose last refusal is remembered for the operator."""
 
@@ -150,6 +154,7 @@ class Servers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._next_call = 0.0
         self._post = Post(
             turns, log.next_key, clock.now, self._give_back, self._not_stored, self._connect,
             bounds.queue_seconds, bounds.queue_bytes,
@@ -247,6 +252,7 @@ class Servers:
 
     async def _open(self, outbox: Outbox) -> None:
         pair = outbox.pair
+        await self._turn()
         try:
             async with asyncio.timeout(_TRY_SECONDS):
                 await self.dial(pair, Purpose.FULL)
@@ -259,6 +265,14 @@ class Servers:
         pair = outbox.pair
         _log.info("no stream to a server", server=pair.remote, host=pair.local, why=problem.text)
         outbox.failed(problem)
+
+    async def _turn(self) -> None:
+        """Wait until one more stream may be begun."""
+        now = asyncio.get_running_loop().time()
+        earliest = now - _CALLS_AT_ONCE / _CALLS_PER_SECOND
+        self._next_call = max(self._next_call, earliest) + 1 / _CALLS_PER_SECOND
+        if self._next_call > now:
+            await asyncio.sleep(self._next_call - now)
 
     async def dial(self, pair: Pair, purpose: Purpose) -> OutgoingServer:
         """Open a stream, as far as its purpose needs.

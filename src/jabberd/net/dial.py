@@ -165,7 +165,7 @@ class _Call:
 
     def __init__(self, dialler: Dialler, machine: Callable[[], Machine], where: str) -> None:
         self._dialler = dialler
-        self._machine = machine
+        self._machine: Callable[[], Machine] | None = machine
         self._pump: Pump | None = None
         self.loop = asyncio.get_running_loop()
         self.made: asyncio.Future[None] = self.loop.create_future()
@@ -176,7 +176,10 @@ class _Call:
         """The connection is ready."""
         if not self.made.done():
             self.made.set_result(None)
-        return self._machine()
+        make, self._machine = self._machine, None  # it may hold on to much
+        if make is None:
+            raise RuntimeError("a connection has one machine")
+        return make()
 
     def named(self, pump: Pump, peer: Endpoint) -> bool:  # noqa: ARG002 -- Owner
         """False: nobody stands between us and whom we have called."""

@@ -336,6 +336,10 @@ class ServerInitiatingStream(ServerStream):
     def _no_way(self, why: str) -> list[Event]:
         return [events.NoWay(why), self._end(None, by_peer=False)]
 
+    def _prove(self, pair: Pair, how: str) -> None:
+        super()._prove(pair, how)
+        self._features = None  # a stream lives for hours; what only its beginning needed does not
+
     # Answers by dialback (XEP-0220 §2.1, §3.1)
 
     def _dialback(self, nonza: Nonza) -> list[Event]:
