@@ -16,6 +16,7 @@ from jabberd.core.verdict import Relayed
 from jabberd.edge.peers import Peers, Policy
 from jabberd.net.dns import Target
 from jabberd.net.trust import Tlsa
+from jabberd.storage.log_api import Relay
 from jabberd.xmpp.error import Condition
 from jabberd.xmpp.stanza import Iq, Message, read_error
 from tests.edge.pair import Directory, Server, arrives
@@ -258,6 +259,27 @@ async def test_a_server_that_is_down_and_comes_back(
     assert read_error(answer).condition is Condition.REMOTE_SERVER_TIMEOUT
     assert "connection refused" in read_error(answer).text
     here.directory.places["example.net"] = place
+    assert (await arrives(bob, Message)).body() == "hello"
+    assert await here.queued() == []
+
+
+async def test_what_a_former_process_left(make: Make) -> None:
+    here, there = await make("example.com"), await make("example.net")
+    bob = await there.login("bob")
+    await here.login("alice")
+    log, now = here.world.ledger.log, here.servers.clock.now()
+    rows = [
+        ("example.com", chat("hello").replace("<message", "<message from='alice@example.com'")),
+        ("gone.example", chat("lost").replace("<message", "<message from='a@gone.example'")),
+        ("example.com", "no stanza"),
+    ]
+    unit = here.world.ledger.turns.open().unit
+    for local, text in rows:
+        key = log.next_key(now)
+        unit.relays.append(Relay(key, local, "example.net", now + 60, text.encode()))
+    await here.world.ledger.turns.settled()
+    here.servers.restore(await log.relays())
+    here.servers.begin()
     assert (await arrives(bob, Message)).body() == "hello"
     assert await here.queued() == []
 

@@ -173,6 +173,8 @@ class Servers:
         outbox = self._outboxes.get((stanza.from_.domain, stanza.to.domain))
         if outbox is None or outbox.allowed_by is not self.peers:  # else nothing has changed
             pair = Pair(stanza.from_.domain, stanza.to.domain)
+            if not self.router.is_service(pair.local):  # a host that is gone, say
+                raise StanzaError(Condition.ITEM_NOT_FOUND, f"{pair.local} is not served here")
             if self.peers.policy(pair.local, pair.remote) is Policy.OFF:
                 raise self._off(pair)
             outbox = self._outbox(pair)
@@ -396,9 +398,11 @@ class Servers:
         for relay in relays:
             pair = Pair(relay.local, relay.remote)
             try:
+                if not self.router.is_service(relay.local):
+                    raise ParseError(f"{relay.local} is not served here any more")
                 stanza = read_stanza(relay.stanza)
-            except ParseError:
-                _log.error("a stanza in the queue cannot be read", server=relay.remote)
+            except ParseError as error:
+                _log.error("given up in the queue", server=relay.remote, why=str(error))
                 lost.append(relay.key)
                 continue
             outbox = boxes.get(pair)
