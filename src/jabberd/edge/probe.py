@@ -107,7 +107,7 @@ class Probe:
 
     async def _stream(self, pair: Pair, steps: list[Step]) -> bool:
         try:
-            server = await self._servers.dial(pair, Purpose.FULL)
+            server = await self._servers.caller.dial(pair, Purpose.FULL)
         except Unreachable as error:
             _passed(error.problem, steps)
             return False

@@ -18,6 +18,7 @@ from jabberd.core.router import Router
 from jabberd.core.session import Session
 from jabberd.core.turns import Turns
 from jabberd.core.verdict import Verdict
+from jabberd.edge.caller import Caller
 from jabberd.edge.dialback import Dialback
 from jabberd.edge.outbox import Outbox, Outgoing, Post, Problem
 from jabberd.edge.outlet import Marks, Outlet
@@ -25,10 +26,9 @@ from jabberd.edge.peers import Peers, Policy
 from jabberd.edge.s2s import ServerConnection
 from jabberd.edge.s2s_out import OutgoingServer, Unreachable
 from jabberd.net.clock import Clock
-from jabberd.net.dial import DialError, Dialler
-from jabberd.net.dns import DnsError, DnsProblem, Target
-from jabberd.net.owner import Calling, PumpOptions
-from jabberd.net.tls import XMPP_SERVER, TlsContexts
+from jabberd.net.dial import Dialler
+from jabberd.net.dns import Target
+from jabberd.net.tls import TlsContexts
 from jabberd.net.trust import Tlsa, Trust
 from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import Log, Relay
@@ -47,10 +47,7 @@ _SWEEP_SECONDS: Final = 5.0
 _TRY_SECONDS: Final = 60.0
 """How long finding, connecting and proving may take together."""
 _LAST_WORDS_SECONDS: Final = 2.0
-_CALLS_PER_SECOND: Final = 200.0
-_CALLS_AT_ONCE: Final = 50
-"""So many streams are begun at once, and then one after the other: a thousand handshakes at the
-same time would take more memory than a thousand streams keep."""
+_ASKING_SECONDS: Final = 30.0
 _REFUSED: Final = 200
 """Domains whose last refusal is remembered for the operator."""
 
@@ -143,18 +140,17 @@ class Servers:
         self.pool = Pool()
         self.marks = Marks(token)
         self.resent = Resent()
-        self.dialback = Dialback(secret, self._reach, verifications)
+        self.caller = Caller(self)
+        self.dialback = Dialback(secret, self.caller.reach, verifications)
         self.connections: set[ServerConnection] = set()
         self.refusals: OrderedDict[str, str] = OrderedDict()  # by domain: why it was refused
         self.log = log
         self._forget_sent = forget_sent
         self._met: OrderedDict[str, None] = OrderedDict()
         self._outboxes: dict[tuple[str, str], Outbox] = {}  # by pair
-        self._reaching: dict[Pair, asyncio.Task[OutgoingServer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._next_call = 0.0
         self._post = Post(
             turns, log.next_key, clock.now, self._give_back, self._not_stored, self._connect,
             bounds.queue_seconds, bounds.queue_bytes,
@@ -254,10 +250,10 @@ class Servers:
 
     async def _open(self, outbox: Outbox) -> None:
         pair = outbox.pair
-        await self._turn()
+        await self.caller.turn()
         try:
             async with asyncio.timeout(_TRY_SECONDS):
-                await self.dial(pair, Purpose.FULL)
+                await self.caller.dial(pair, Purpose.FULL)
         except Unreachable as error:
             self._failed(outbox, error.problem)
         except TimeoutError:
@@ -267,95 +263,6 @@ class Servers:
         pair = outbox.pair
         _log.info("no stream to a server", server=pair.remote, host=pair.local, why=problem.text)
         outbox.failed(problem)
-
-    async def _turn(self) -> None:
-        """Wait until one more stream may be begun."""
-        now = asyncio.get_running_loop().time()
-        earliest = now - _CALLS_AT_ONCE / _CALLS_PER_SECOND
-        self._next_call = max(self._next_call, earliest) + 1 / _CALLS_PER_SECOND
-        if self._next_call > now:
-            await asyncio.sleep(self._next_call - now)
-
-    async def dial(self, pair: Pair, purpose: Purpose) -> OutgoingServer:
-        """Open a stream, as far as its purpose needs.
-
-        Raises:
-            Unreachable: it did not come about.
-        """
-        try:
-            return await self._dial(pair, purpose, external=True)
-        except Unreachable as error:
-            if not error.external:
-                raise
-            # XEP-0178 §3: some close the stream where others would go on by dialback.
-            return await self._dial(pair, purpose, external=False)
-
-    async def _dial(self, pair: Pair, purpose: Purpose, *, external: bool) -> OutgoingServer:
-        made: list[OutgoingServer] = []
-        tlsa: dict[Target, Sequence[Tlsa]] = {}
-        tried: list[Target] = []
-        required = self.peers.tls_required(pair.remote)
-
-        def machine() -> OutgoingServer:
-            server = OutgoingServer(
-                self,
-                pair,
-                purpose,
-                external=external,
-                tls_required=required,
-                tlsa=tlsa.get(tried[-1], ()),
-            )
-            made.append(server)
-            return server
-
-        try:
-            targets = await self.finder.targets(pair.remote)
-            tlsa = {target: await self.finder.tlsa(target) for target in targets if target.secure}
-
-            def options(target: Target) -> PumpOptions:
-                tried.append(target)
-                return self._options(pair, target)
-
-            await self.dialler.dial(targets, machine, options)
-        except DnsError as error:
-            raise Unreachable(_dns_problem(error)) from None
-        except DialError as error:
-            if error.cause is not None:
-                raise Unreachable(_dns_problem(error.cause)) from None
-            raise Unreachable(Problem(str(error), step=error.step)) from None
-        server = made[-1]
-        try:
-            await server.done
-        except asyncio.CancelledError:
-            server.give_up("it took too long")
-            raise
-        return server
-
-    def _options(self, pair: Pair, target: Target) -> PumpOptions:
-        return PumpOptions(
-            tls=self.tls,
-            calling=Calling(pair.local, pair.remote),
-            direct_tls=target.direct_tls,
-            alpn=(XMPP_SERVER,),
-        )
-
-    async def _reach(self, pair: Pair) -> OutgoingServer:
-        """A stream on which the server of a pair can be asked about keys."""
-        for connection in self.connections:
-            if (
-                isinstance(connection, OutgoingServer)
-                and connection.pair == pair
-                and connection.can_verify
-            ):
-                return connection
-        task = self._reaching.get(pair)
-        if task is None:
-            # Those who claim the same domain at once wait for the same connection.
-            work = self._dial(pair, Purpose.VERIFY, external=False)
-            task = asyncio.get_running_loop().create_task(work)
-            self._reaching[pair] = task
-            task.add_done_callback(lambda _: self._reaching.pop(pair, None))
-        return await asyncio.shield(task)
 
     # Incoming streams
 
@@ -446,9 +353,11 @@ class Servers:
         now = asyncio.get_running_loop().time()
         for outbox in self.outboxes():
             outbox.expire(now)
-        oldest = now - self.bounds.idle_seconds
+        idle = self.bounds.idle_seconds
         for connection in tuple(self.connections):
-            if connection.used < oldest and not connection.waiting:
+            # What was opened to ask about a key alone is soon of no use (XEP-0220 §2.1.2).
+            most = idle if connection.ready else min(idle, _ASKING_SECONDS)
+            if connection.used < now - most and not connection.waiting:
                 connection.close()
         self._tidy()
         if self._outboxes or self.connections:
@@ -477,13 +386,8 @@ class Servers:
             outbox.close()
         for connection in tuple(self.connections):
             connection.close(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
-        tasks = [*self._tasks, *self._reaching.values()]
+        tasks = [*self._tasks, *self.caller.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.dialler.stop()
-
-
-def _dns_problem(error: DnsError) -> Problem:
-    lasting = error.problem is not DnsProblem.FAILED
-    return Problem(str(error), lasting=lasting, found=not lasting, step="dns")
