@@ -28,7 +28,7 @@ from jabberd.core.keeper import Ledger
 from jabberd.core.module import AccountEvent
 from jabberd.core.ports import AccountsApi, ClientsApi, DiscoApi
 from jabberd.core.router import Router
-from jabberd.core.session import Session, SessionFacts, Sessions
+from jabberd.core.session import SessionFacts, Sessions
 from jabberd.core.tokens import Vault
 from jabberd.edge.c2s import ClientConnection
 from jabberd.edge.client_session import ClientSession
@@ -52,7 +52,6 @@ from jabberd.xmpp.frames import Limits
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.sasl import anonymous, external
 from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
-from jabberd.xmpp.stanza import Message, Stanza
 
 if TYPE_CHECKING:
     from jabberd.edge.servers import Servers
@@ -395,10 +394,6 @@ def _federation(
     # It brings DNS and more, which a server for itself does without.
     from jabberd.federation import Federation  # noqa: PLC0415
 
-    def forget_sent(stanza: Stanza, session: Session) -> None:
-        if isinstance(stanza, Message):
-            hosts[session.jid.domain].keeper.forget_sent(stanza, session)
-
     return Federation(
         config,
         router=router,
@@ -407,7 +402,7 @@ def _federation(
         clock=clock,
         token=token,
         before=stream_limits(config.limits)[0],
-        forget_sent=forget_sent,
+        hosts=hosts,
     )
 
 

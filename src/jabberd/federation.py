@@ -25,8 +25,10 @@ from jabberd.net.dns import Resolver, Target
 from jabberd.net.listen import parse_network
 from jabberd.net.tls import TlsContexts
 from jabberd.net.trust import Trust, TrustError
+from jabberd.storage.log_api import Flag
 from jabberd.xmpp.frames import Limits
-from jabberd.xmpp.stanza import Stanza
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Message, Stanza
 
 _log: Final = structlog.get_logger("jabberd.s2s")
 _POLICIES: Final = {
@@ -48,7 +50,7 @@ class Federation:
         clock: the time.
         token: makes unpredictable strings.
         before: limits of a stream on which nothing is proved.
-        forget_sent: a session's message was refused: it may be sent again.
+        hosts: ours.
 
     Raises:
         StartError: the authorities or the secret cannot be read.
@@ -64,7 +66,7 @@ class Federation:
         clock: Clock,
         token: Callable[[], str],
         before: Limits,
-        forget_sent: Callable[[Stanza, Session], None],
+        hosts: Mapping[str, LocalHost],
     ) -> None:
         federation = config.federation
         self.resolver = Resolver(
@@ -93,7 +95,9 @@ class Federation:
             secret=secret(config.data, "dialback"),
             bounds=bounds(config, before),
             verifications=federation.verifications,
-            forget_sent=forget_sent,
+            forget_sent=lambda stanza, session: forget_sent(hosts, stanza, session),
+            is_away=lambda jid: is_away(hosts, jid),
+            keep=lambda message: keep_for(hosts, message),
         )
 
     def view(self, hosts: Mapping[str, LocalHost]) -> ServersView:
@@ -110,6 +114,31 @@ class Federation:
         self.finder.routes = routes(config)
         self.servers.peers = peers(config)
         self.servers.adjust(bounds(config, before))
+
+
+def forget_sent(hosts: Mapping[str, LocalHost], stanza: Stanza, session: Session) -> None:
+    """A session's message was refused: it may be sent again."""
+    if isinstance(stanza, Message):
+        hosts[session.jid.domain].keeper.forget_sent(stanza, session)
+
+
+def is_away(hosts: Mapping[str, LocalHost], jid: JID) -> bool:
+    """Whether an address is of an account of ours whose client is not there."""
+    host = hosts.get(jid.domain)
+    if host is None or not jid.local:
+        return False
+    sessions = host.sessions(jid.bare)
+    return not any(session.jid == jid for session in sessions) if jid.resource else not sessions
+
+
+async def keep_for(hosts: Mapping[str, LocalHost], message: Message) -> None:
+    """Keep a message for an account of ours, if there is such an account, until it comes."""
+    if message.to is None:
+        return
+    host, account = hosts[message.to.domain], message.to.bare
+    if await host.stores.accounts.get(account.text) is not None:
+        flags = Flag.VISIBLE if host.keeper.rules is not None else Flag(0)
+        host.keeper.store(message, account, None, int(flags))
 
 
 def peers(config: Config) -> Peers:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from jabberd import federation
 from jabberd.core.verdict import VERDICTS, Verdict
 from jabberd.edge.peers import Peers
 from jabberd.edge.s2s_in import IncomingServer
@@ -22,7 +23,7 @@ from jabberd.net.tls import XMPP_SERVER, TlsContexts
 from jabberd.net.tls_config import HostTls, TlsConfig
 from jabberd.net.trust import Tlsa, Trust
 from jabberd.xmpp.frames import Limits
-from jabberd.xmpp.stanza import Message, Presence, Stanza, read_stanza
+from jabberd.xmpp.stanza import Presence, Stanza, read_stanza
 from tests.modules.host import RecordingSession, World
 
 S = TypeVar("S", bound=Stanza)
@@ -87,7 +88,7 @@ class Server:
                 ["nobody.invalid"], authorities, folder / "nobody.key", now=clock.now()
             )
         tls = TlsContexts(TlsConfig((HostTls((domain,), *certificate),)))
-        host = self.world.host
+        hosts = {domain: self.world.host}
         self.servers = Servers(
             router=self.world.router,
             turns=self.world.ledger.turns,
@@ -102,9 +103,9 @@ class Server:
             secret=secrets.token_bytes(16),
             bounds=Bounds(Limits(stanza_bytes=10_000), Limits()),
             verifications=20,
-            forget_sent=lambda stanza, session: (
-                host.keeper.forget_sent(stanza, session) if isinstance(stanza, Message) else None
-            ),
+            forget_sent=lambda stanza, session: federation.forget_sent(hosts, stanza, session),
+            is_away=lambda jid: federation.is_away(hosts, jid),
+            keep=lambda message: federation.keep_for(hosts, message),
         )
         self.world.router.elsewhere = self.servers
         options = PumpOptions(tls=tls, peers=True, alpn=(XMPP_SERVER,))
@@ -137,6 +138,10 @@ class Server:
     def proofs(self) -> set[str]:
         """How the pairs of the streams that are up were proved."""
         return {how for one in self.servers.connections for how in one.proved.values()}
+
+    async def settled(self) -> None:
+        """Wait until nothing is done beside the streams."""
+        await asyncio.gather(*self.servers._tasks, return_exceptions=True)
 
     async def queued(self) -> list[str]:
         """The ids of what is in the durable queue, once all acknowledgements can have come."""

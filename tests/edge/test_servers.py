@@ -263,6 +263,25 @@ async def test_a_server_that_is_down_and_comes_back(
     assert await here.queued() == []
 
 
+async def test_who_has_left_learns_of_it_later(make: Make) -> None:
+    here = await make("example.com")
+    here.directory.places["example.net"] = Target("127.0.0.1", 1)
+    alice = await here.login("alice")
+    await here.says(alice, chat("hello"))
+    await here.world.ledger.turns.settled()
+    told = here.world.host.unbind(alice)
+    if told is not None:
+        await told
+    here.servers.adjust(replace(here.servers.bounds, queue_seconds=0.0))
+    (outbox,) = here.servers.outboxes()
+    outbox.expire(asyncio.get_running_loop().time() + 10_000)
+    await here.settled()
+    await here.world.ledger.turns.settled()
+    (kept,) = await here.world.ledger.log.waiting("alice@example.com")
+    assert b"type='error'" in kept.stanza
+    assert b"remote-server-timeout" in kept.stanza
+
+
 async def test_what_a_former_process_left(make: Make) -> None:
     here, there = await make("example.com"), await make("example.net")
     bob = await there.login("bob")

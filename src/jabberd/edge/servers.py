@@ -36,8 +36,9 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
 from jabberd.xmpp.frames import Limits
+from jabberd.xmpp.jid import JID
 from jabberd.xmpp.scanner import Pool
-from jabberd.xmpp.stanza import Iq, ParseError, Stanza, error_reply, read_stanza
+from jabberd.xmpp.stanza import Iq, Message, ParseError, Stanza, error_reply, read_stanza
 from jabberd.xmpp.stream.events import Pair
 from jabberd.xmpp.stream.server import ServerPolicy
 from jabberd.xmpp.stream.server_initiating import Purpose
@@ -107,6 +108,8 @@ class Servers:
         bounds: what may be used up.
         verifications: connections at once that claims of strangers may cause.
         forget_sent: a session's message was refused: it may be sent again.
+        is_away: whether an address is of an account of ours whose client is not there.
+        keep: keeps a message for an account of ours until somebody is there.
     """
 
     def __init__(  # noqa: PLR0913 -- it is where all of this meets
@@ -126,6 +129,8 @@ class Servers:
         bounds: Bounds,
         verifications: int,
         forget_sent: Callable[[Stanza, Session], None],
+        is_away: Callable[[JID], bool],
+        keep: Callable[[Message], Coroutine[Any, Any, None]],
     ) -> None:
         self.router = router
         self.turns = turns
@@ -146,6 +151,8 @@ class Servers:
         self.refusals: OrderedDict[str, str] = OrderedDict()  # by domain: why it was refused
         self.log = log
         self._forget_sent = forget_sent
+        self._is_away = is_away
+        self._keep = keep
         self._met: OrderedDict[str, None] = OrderedDict()
         self._outboxes: dict[tuple[str, str], Outbox] = {}  # by pair
         self._tasks: set[asyncio.Task[None]] = set()
@@ -207,7 +214,12 @@ class Servers:
             "given back to its sender", to=str(stanza.to), error=error.condition.value,
             text=error.text,
         )  # fmt: skip
-        self.router.route(error_reply(stanza, error))
+        reply = error_reply(stanza, error)
+        if isinstance(reply, Message) and reply.to is not None and self._is_away(reply.to):
+            # Who wrote it is not there any more: the answer waits, as any message does.
+            self.spawn(self._keep(reply))
+        else:
+            self.router.route(reply)
 
     def _not_stored(self, stanza: Stanza, origin: Session | None, error: StorageError) -> None:
         if origin is not None:
