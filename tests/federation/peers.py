@@ -55,6 +55,8 @@ certfiles: [{certificates}]
 s2s_use_starttls: required
 s2s_timeout: 5 minutes
 outgoing_s2s_families: [ipv4]
+s2s_dns_retries: 5
+s2s_max_retry_delay: 1 second
 listen:
   - {{port: 5222, ip: "{address}", module: ejabberd_c2s, starttls: true, starttls_required: true}}
   - {{port: 5269, ip: "{address}", module: ejabberd_s2s_in}}

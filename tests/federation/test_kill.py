@@ -15,7 +15,7 @@ from tests.integration.managed import Client, body
 from tests.integration.wire import CLIENT, StreamEnd
 
 pytestmark = pytest.mark.asyncio
-MESSAGES = 400
+MESSAGES = 250
 
 
 @pytest_asyncio.fixture(params=[True, False], ids=["external", "dialback"])
