@@ -40,7 +40,7 @@ _STARTTLS_WANTED: Final = Element(ns.TLS, "starttls").to_bytes()
 _EXTERNAL: Final = Element(
     ns.SASL, "mechanisms", {}, [Element(ns.SASL, "mechanism", {}, [external.NAME])]
 ).to_bytes()
-# XEP-0198 §3 has it negotiated after dialback, before which the only features are sent.
+# It is used once dialback is done (XEP-0198), and no features follow that: these are the only ones.
 _DIALBACK: Final = dialback.FEATURE + sm.FEATURE
 
 
