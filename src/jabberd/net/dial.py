@@ -7,9 +7,11 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from .dns import DnsError, Target
+from .life import endpoint
 from .listen import keep_alive
 from .owner import PumpOptions
 from .pump import Pump
@@ -17,6 +19,10 @@ from .wire import Endpoint, Machine
 
 _STAGGER: Final = 0.25  # seconds (RFC 8305 §5)
 _PER_TARGET: Final = 10.0
+"""Seconds to reach one place; a TLS handshake has its own, by `PumpOptions`."""
+_IN_ALL: Final = 30.0
+_GOODBYE: Final = 1.0
+"""Seconds for aborted connections to be gone: a turn of the loop will do."""
 _MOST: Final = 5_000
 
 
@@ -51,7 +57,7 @@ class Dialler:
     Args:
         resolver: knows addresses.
         on_bug: told of exceptions that machines raised.
-        most: connections that may be open at once.
+        most: connections that may be open at once; those that are being made count.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Dialler:
         self._on_bug = on_bug
         self._most = most
         self._calls: set[_Call] = set()
+        self._reaching = 0
         self._idle: asyncio.Event | None = None
 
     async def dial(
@@ -84,20 +91,21 @@ class Dialler:
         Raises:
             DialError: none of them.
         """
-        if len(self._calls) >= self._most:
-            raise DialError("too many connections to other servers are open", "connect")
         said: list[str] = []
         step, cause = "connect", None
+        clock = asyncio.get_running_loop().time
+        until = clock() + _IN_ALL
         for target in targets:
+            if clock() >= until:
+                said.append("there was no time for more places")
+                break
             try:
-                async with asyncio.timeout(_PER_TARGET):
-                    await self._try(target, machine, options(target))
+                treatment = options(target)
+                connected, peer = await self._reach(target, until)
+                await self._begin(connected, peer, machine, treatment, until)
             except DnsError as error:
                 step, cause = "dns", error
                 said.append(str(error))
-            except TimeoutError:
-                step = "connect"
-                said.append(f"{target} does not answer")
             except _Failed as error:
                 step = error.step
                 said.append(str(error))
@@ -106,22 +114,44 @@ class Dialler:
         only = cause if len(targets) == 1 else None
         raise DialError("; ".join(dict.fromkeys(said)) or "there is nowhere to go", step, only)
 
-    async def _try(
-        self, target: Target, machine: Callable[[], Machine], options: PumpOptions
+    async def _reach(self, target: Target, until: float) -> tuple[socket.socket, Endpoint]:
+        """A socket that is connected to a place."""
+        if len(self._calls) + self._reaching >= self._most:
+            raise _Failed("too many connections to other servers are open", "connect")
+        until = min(until, asyncio.get_running_loop().time() + _PER_TARGET)
+        self._reaching += 1
+        try:
+            async with asyncio.timeout_at(until):
+                addresses = await self._resolver.addresses(target)
+                return await connect([(address, target.port) for address in addresses])
+        except TimeoutError:
+            raise _Failed(f"{target} does not answer", "connect") from None
+        finally:
+            self._reaching -= 1
+
+    async def _begin(
+        self,
+        connected: socket.socket,
+        peer: Endpoint,
+        machine: Callable[[], Machine],
+        options: PumpOptions,
+        until: float,
     ) -> None:
-        addresses = await self._resolver.addresses(target)
-        connected = await connect([(address, target.port) for address in addresses])
-        peer = Endpoint(*connected.getpeername()[:2])
+        """Give a connection its pump, and wait until it has its machine."""
         call = _Call(self, machine, f"{peer.host} port {peer.port}")
         self._calls.add(call)
         pump = Pump(call, options, peer)
         call.own(pump)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: pump, sock=connected)
-            await call.made
+            async with asyncio.timeout_at(until):
+                await call.loop.create_connection(lambda: pump, sock=connected)
+                await call.made
         except asyncio.CancelledError:
             pump.abort()
             raise
+        except TimeoutError:
+            pump.abort()
+            raise _Failed(f"{call.where}: TLS handshake took too long", "tls") from None
         except OSError as error:
             connected.close()
             self.left(call)
@@ -150,6 +180,9 @@ class Dialler:
         except TimeoutError:
             for call in tuple(self._calls):
                 call.abort()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE):
+                    await self._idle.wait()
 
 
 class _Failed(Exception):  # noqa: N818 -- it says what the attempt has
@@ -210,10 +243,11 @@ class _Call:
             self._pump.abort()
 
 
-async def connect(addresses: Sequence[tuple[str, int]]) -> socket.socket:
+async def connect(addresses: Sequence[tuple[str, int]]) -> tuple[socket.socket, Endpoint]:
     """A socket that is connected to one of these: the first that answers (RFC 8305 §5).
 
     Each gets a head start on the next one; that begins at once where one has failed.
+    Also returns which one it is: a socket that was reset meanwhile would not tell.
 
     Raises:
         _Failed: none of them; it says why.
@@ -236,7 +270,7 @@ async def connect(addresses: Sequence[tuple[str, int]]) -> socket.socket:
                 host, port = under_way.pop(task)
                 error = task.exception()
                 if error is None:
-                    return task.result()
+                    return task.result(), endpoint((host, port))
                 said.append(f"{host} port {port}: {_words(error)}")
     finally:
         for task in under_way:

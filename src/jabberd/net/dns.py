@@ -42,6 +42,12 @@ _MOST_TARGETS: Final = 16
 _MOST_ADDRESSES: Final = 16
 _SHARED: Final = ip_network("100.64.0.0/10")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_OTHERWISE_PRIVATE: Final = (
+    IPv6Network("::/96"),  # IPv4-compatible, deprecated (RFC 4291 §2.5.5.1)
+    IPv6Network("64:ff9b:1::/48"),  # NAT64 of one network's own (RFC 8215)
+    IPv6Network("fec0::/10"),  # site-local, deprecated (RFC 3879)
+)
+"""What older releases of Python take for addresses of the whole world."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ class Resolver:
         self._nameservers = tuple(nameservers)
         self._trusted = trusted
         self._networks = tuple(networks)
-        self._own = frozenset(own)
+        self._own = frozenset(_plain(text) for text in own)
         self._seconds = seconds
         self._cached = cached
         self._answers: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
@@ -212,16 +218,21 @@ class Resolver:
         ]
 
     def _may(self, text: str) -> bool:
-        address = ip_address(text)
+        address = _plain(text)
         if any(
             address in network for network in self._networks if network.version == address.version
         ):
             return True
-        return text not in self._own and not is_private(address)
+        return address not in self._own and not is_private(address)
 
     # The DNS
 
     async def _ask(self, name: str, kind: str) -> _Answer:
+        """What is known, or what the DNS says.
+
+        Raises:
+            DnsError: too many questions wait for an answer.
+        """
         question = (name, kind)
         known = self._answers.get(question)
         if known is not None and known.until > self._now():
@@ -230,7 +241,9 @@ class Resolver:
         task = self._asking.get(question)
         if task is None:
             if len(self._asking) >= _UNDER_WAY:
-                return _Answer((), exists=False, failed=True, secure=False, until=0.0)
+                # No answer of "failed": the domain itself would be taken for its server then.
+                message = "too many questions to the DNS wait for an answer"
+                raise DnsError(DnsProblem.FAILED, message)
             task = asyncio.get_running_loop().create_task(self._query(name, kind))
             self._asking[question] = task
             task.add_done_callback(lambda _: self._asking.pop(question, None))
@@ -247,24 +260,28 @@ class Resolver:
     async def _answer(self, name: str, kind: str) -> _Answer:
         now = self._now()
         try:
+            asked = dns.name.from_text(name)
+        except (dns.exception.DNSException, ValueError):  # a name that the DNS cannot have
+            until = now + _MISSING_TTL
+            return _Answer((), exists=False, failed=False, secure=False, until=until)
+        try:
             said = await self._resolving().resolve(
-                dns.name.from_text(name),
+                asked,
                 kind,
                 raise_on_no_answer=False,
                 lifetime=self._seconds,
                 search=False,
             )
         except dns.resolver.NXDOMAIN as error:
-            response = error.kwargs["responses"]
-            secure = all(self._is_secure(one) for one in response.values())
-            until = now + _MISSING_TTL
+            responses = error.kwargs["responses"].values()
+            secure = all(self._is_secure(one) for one in responses)
+            until = now + min(_ttl(one.resolve_chaining()) for one in responses)
             return _Answer((), exists=False, failed=False, secure=secure, until=until)
         except (dns.exception.DNSException, OSError, ValueError):
             until = now + _FAILED_TTL
             return _Answer((), exists=True, failed=True, secure=False, until=until)
         records = tuple(said.rrset or ())
-        ttl = float(said.chaining_result.minimum_ttl) if records else _MISSING_TTL
-        until = now + min(max(ttl, _LEAST_TTL), _LONGEST_TTL)
+        until = now + _ttl(said.chaining_result)
         secure = self._is_secure(said.response)
         return _Answer(records, exists=True, failed=False, secure=secure, until=until)
 
@@ -297,11 +314,26 @@ def is_private(address: IPv4Address | IPv6Address) -> bool:
             return is_private(address.ipv4_mapped)
         if address in _NAT64:
             return is_private(IPv4Address(int(address) & 0xFFFF_FFFF))
+        if any(address in network for network in _OTHERWISE_PRIVATE):
+            return True
         if address.sixtofour is not None:
             return is_private(address.sixtofour)
     elif address in _SHARED:
         return True
     return not address.is_global or address.is_multicast
+
+
+def _plain(text: str) -> IPv4Address | IPv6Address:
+    """An address; the IPv4 one that is meant where it is mapped (RFC 4291 §2.5.5.2)."""
+    address = ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _ttl(said: dns.message.ChainingResult) -> float:
+    """How long it holds; that there is nothing, as the SOA record says (RFC 2308 §5)."""
+    most = _LONGEST_TTL if said.answer else _MISSING_TTL
+    return min(max(float(said.minimum_ttl), _LEAST_TTL), most)
 
 
 def _literal(domain: str) -> str | None:
