@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -16,7 +16,7 @@ SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUT
 XMPP_ADDR = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.5")
 SRV_NAME = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.7")
 _DAY = timedelta(days=1)
-Key = ec.EllipticCurvePrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | dsa.DSAPrivateKey
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,25 @@ class Authority:
     Args:
         folder: for all files; must exist.
         name: of the authority, and of its file.
+        key: its own; a new one unless given.
+        middle: that of the authority below it.
     """
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "authority",
+        *,
+        key: Key | None = None,
+        middle: Key | None = None,
+    ) -> None:
         self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = key or new_key()
         self._certificate = self._authority(name, self._key, None)
         self.file = folder / f"{name}.pem"
         """What others have to trust."""
         self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
-        self._middle_key = ec.generate_private_key(ec.SECP256R1())
+        self._middle_key = middle or new_key()
         self._middle = self._authority(f"{name} below", self._middle_key, self._certificate)
 
     def sign(
@@ -62,6 +71,8 @@ class Authority:
         xmpp: tuple[str, ...] = (),
         common_name: str = "",
         intermediate: bool = False,
+        key: Key | None = None,
+        extra: tuple[x509.ExtensionType, ...] = (),
     ) -> Files:
         """Make a certificate.
 
@@ -74,20 +85,25 @@ class Authority:
             xmpp: XmppAddrs.
             common_name: of the subject.
             intermediate: signed by one that the authority has signed.
+            key: of the certificate; a new one unless given.
+            extra: more extensions, none of them critical.
         """
-        issuer, key = self._certificate, self._key
+        issuer, signing = self._certificate, self._key
         if intermediate:
-            issuer, key = self._middle, self._middle_key
-        own = ec.generate_private_key(ec.SECP256R1())
-        made = _leaf(
+            issuer, signing = self._middle, self._middle_key
+        own = key or new_key()
+        builder = _leaf(
             own, issuer.subject, dns, uses, days, srv, xmpp, common_name or file or dns[0]
-        ).sign(key, hashes.SHA256())
+        )
+        for extension in extra:
+            builder = builder.add_extension(extension, critical=False)
+        made = builder.sign(signing, hashes.SHA256())
         chain = (made, self._middle) if intermediate else (made,)
         return self._write(file or dns[0], own, chain)
 
     def self_signed(self, *dns: str, file: str = "", days: tuple[int, int] = (-2, 30)) -> Files:
         """Make a certificate that nobody has signed."""
-        own = ec.generate_private_key(ec.SECP256R1())
+        own = new_key()
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, dns[0])])
         made = _leaf(own, name, dns, (SERVER, CLIENT), days, (), (), dns[0]).sign(
             own, hashes.SHA256()
@@ -132,6 +148,11 @@ class Authority:
             )
             .sign(signing, hashes.SHA256())
         )
+
+
+def new_key() -> Key:
+    """A good one."""
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 def _leaf(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import idna
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -24,6 +25,15 @@ _IA5_STRING = 0x16
 _COMMON_NAME_LONGEST = 64
 _DAY = 86_400
 _MOST_NAMES = 500
+_NAME_LONGEST = 255
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading a certificate raises where it is none, or none that can be made sense of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +77,14 @@ class ServerNames:
     def cover(self, domain: str) -> bool:
         """Whether one of them is a domain (RFC 9525 §6); `domain` is in A-labels.
 
-        A wildcard stands for one whole label, the left-most.
+        A wildcard stands for one whole label, the left-most. An address has no labels.
         """
+        if domain in self.xmpp:
+            return True
+        if "*" in domain or _is_address(domain):
+            return False
         wildcard = "*." + domain.partition(".")[2]
-        return (
-            any(name in (domain, wildcard) for name in (*self.dns, *self.srv))
-            or domain in self.xmpp
-        )
+        return any(name in (domain, wildcard) for name in (*self.dns, *self.srv))
 
 
 def a_label(name: str) -> str:
@@ -83,6 +94,14 @@ def a_label(name: str) -> str:
         return idna.encode(name, uts46=True).decode("ascii")
     except idna.IDNAError:
         return name
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def make_self_signed(
@@ -203,7 +222,7 @@ def subject_names(certificate: x509.Certificate) -> tuple[str, ...]:
     """The subject's alternative names: DNS, XmppAddr, IP. The common name is none (RFC 9525)."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return ()
     names: dict[str, None] = {}
     for name in extension.value:
@@ -219,10 +238,14 @@ def subject_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def server_names(certificate: x509.Certificate) -> ServerNames:
-    """The names by which a certificate can be a server's (RFC 6120 §13.7.1.2)."""
+    """The names by which a certificate can be a server's (RFC 6120 §13.7.1.2).
+
+    Raises:
+        Exception: one of `UNREADABLE`.
+    """
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         return ServerNames()
     found: dict[str, list[str]] = {"dns": [], "srv": [], "xmpp": []}
     for name in list(extension.value)[:_MOST_NAMES]:
@@ -237,7 +260,12 @@ def server_names(certificate: x509.Certificate) -> ServerNames:
             text = der_text(name.value, _UTF8_STRING)
             if text:
                 found["xmpp"].append(a_label(text))
-    return ServerNames(tuple(found["dns"]), tuple(found["srv"]), tuple(found["xmpp"]))
+    return ServerNames(_fit(found["dns"]), _fit(found["srv"]), _fit(found["xmpp"]))
+
+
+def _fit(names: list[str]) -> tuple[str, ...]:
+    """Those that may be shown: in logs, and to whom they are the reason of a refusal."""
+    return tuple(name for name in names if name.isprintable() and len(name) <= _NAME_LONGEST)
 
 
 def der_text(data: bytes, tag: int) -> str | None:

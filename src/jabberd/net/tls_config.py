@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from .certs import CertificateInfo, a_label, describe
+from .certs import UNREADABLE, CertificateInfo, a_label, describe
 
 PrivateKey: TypeAlias = (
     ec.EllipticCurvePrivateKey
@@ -175,7 +175,7 @@ def _read(path: Path) -> bytes:
 def _certificates(path: Path, problem: TlsProblem) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificates(_read(path)))
-    except ValueError:
+    except UNREADABLE:
         raise TlsConfigError(problem, f"{path}: holds no valid PEM certificate", path) from None
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography import x509
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
+
+from .certs import UNREADABLE
+from .openssl import forget_errors, reason
+from .tls_config import end_point
+from .tls_host import TlsHost
 
 _CHUNK = 8192
 """Bytes that pass a memory BIO at once: it never gives back the room it has grown to."""
@@ -28,38 +33,6 @@ class _NoProtocolError(Exception):
     """The client offered ALPN, and none of ours; OpenSSL sends no_application_protocol."""
 
 
-class TlsHost:
-    """Ready contexts of one host, and what goes with its certificate.
-
-    Attributes:
-        context: towards clients.
-        peers: towards servers that connect to us: their certificate is asked for.
-        connecting: towards servers that we connect to.
-        end_point: the hash of the certificate (RFC 5929 §4).
-        asks: whether certificates of clients are asked for.
-        names: of the certificate.
-    """
-
-    __slots__ = ("asks", "connecting", "context", "end_point", "names", "peers")
-
-    def __init__(
-        self,
-        context: SSL.Context,
-        peers: SSL.Context,
-        connecting: SSL.Context,
-        end_point: bytes | None,
-        *,
-        asks: bool,
-        names: tuple[str, ...],
-    ) -> None:
-        self.context = context
-        self.peers = peers
-        self.connecting = connecting
-        self.end_point = end_point
-        self.asks = asks
-        self.names = names
-
-
 class _Judge:
     """The verify callback: it remembers faults of the client's chain and goes on all the same.
 
@@ -79,6 +52,8 @@ class _Judge:
         self, _connection: SSL.Connection, _certificate: X509, _error: int, _depth: int, ok: int
     ) -> bool:
         self.valid = bool(ok) and self.valid is not False
+        if not ok:
+            forget_errors()
         return True
 
 
@@ -90,6 +65,7 @@ class TlsSession:
 
     __slots__ = (
         "_alpn",
+        "_calling",
         "_connection",
         "_head",
         "_host",
@@ -113,6 +89,7 @@ class TlsSession:
         self._hosts: dict[str, TlsHost] | None = hosts
         self._alpn = alpn
         self._peers = peers
+        self._calling = False
         self._judge: _Judge | None = None
         self._need = 0  # bytes that the last record, seen from the wire, still lacks
         self._head = b""  # a record's header, as far as it came
@@ -131,6 +108,7 @@ class TlsSession:
         Args:
             server_name: the A-labels of whom we want (SNI); empty where that is no name.
         """
+        self._calling = True
         connection = self._connection
         connection.set_connect_state()
         if server_name:
@@ -305,6 +283,8 @@ class TlsSession:
     def choose_host(self, connection: SSL.Connection) -> None:
         """Select the certificate by SNI; ask for the client's where its host wants one.
 
+        Servers are asked by the context, and judged by others (`net.trust`).
+
         Never raises: OpenSSL would only be able to print the exception.
         """
         name = connection.get_servername()
@@ -313,7 +293,7 @@ class TlsSession:
             if host is not None and host is not self._host:
                 self._host = host
                 connection.set_context(host.peers if self._peers else host.context)
-        if self._host.asks:
+        if self._host.asks and not self._peers:
             self._judge = _Judge()  # not a method of ours: that would be a cycle
             connection.set_verify(SSL.VERIFY_PEER, self._judge)
 
@@ -363,13 +343,21 @@ class TlsSession:
         return self._connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
 
     def server_end_point(self) -> bytes | None:
-        """tls-server-end-point (RFC 5929 §4): the hash of the certificate that we sent."""
-        return self._host.end_point
+        """tls-server-end-point (RFC 5929 §4): the hash of the server's certificate.
+
+        That is ours; the far end's where it is us who have connected.
+        """
+        if not self._calling:
+            return self._host.end_point
+        try:
+            return end_point(x509.load_der_x509_certificate(self.peer_certificate() or b""))
+        except UNREADABLE:
+            return None
 
     def peer_certificate(self) -> bytes | None:
-        """The client's certificate as DER, where it sent one; not validated by itself."""
-        certificate = self._connection.get_peer_certificate(as_cryptography=True)
-        return None if certificate is None else certificate.public_bytes(Encoding.DER)
+        """The far end's certificate as DER, where it sent one; neither validated nor read."""
+        certificate = self._connection.get_peer_certificate()
+        return None if certificate is None else dump_certificate(FILETYPE_ASN1, certificate)
 
     def peer_chain(self) -> tuple[bytes, ...]:
         """What the far end sent as DER: its certificate, then what it says leads to an authority.
@@ -379,8 +367,8 @@ class TlsSession:
         leaf = self.peer_certificate()
         if leaf is None:
             return ()
-        sent = self._connection.get_peer_cert_chain(as_cryptography=True) or []
-        chain = [certificate.public_bytes(Encoding.DER) for certificate in sent[:_CHAIN_LONGEST]]
+        sent = self._connection.get_peer_cert_chain() or []
+        chain = [dump_certificate(FILETYPE_ASN1, one) for one in sent[:_CHAIN_LONGEST]]
         # To the accepting side, OpenSSL gives the chain without the certificate itself.
         return (leaf, *(one for one in chain if one != leaf))
 
@@ -388,13 +376,3 @@ class TlsSession:
         """Whether the client's certificate chained to the configured authority."""
         judge = self._judge
         return judge is not None and judge.valid is True and self.peer_certificate() is not None
-
-
-def reason(error: SSL.Error) -> str:
-    """What OpenSSL says, in a few words; of the peer's bytes nothing is in it."""
-    if isinstance(error, SSL.SysCallError):
-        return "connection ended within a record"
-    details = error.args[0] if error.args else None
-    if isinstance(details, list) and details:
-        return "; ".join(str(entry[-1]) for entry in details)
-    return type(error).__name__

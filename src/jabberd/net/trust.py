@@ -18,17 +18,22 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
-from .certs import ServerNames, a_label, server_names
+from .certs import UNREADABLE, ServerNames, a_label, server_names
+from .openssl import forget_errors, reason
 
 _NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which pyOpenSSL does not name
-_RSA_LEAST: Final = 2048
+_BITS_LEAST: Final = (
+    (rsa.RSAPublicKey, 2048),
+    (dsa.DSAPublicKey, 2048),
+    (ec.EllipticCurvePublicKey, 224),
+)
+"""By kind of key: what is worth 112 bits (NIST SP 800-57 part 1, table 2)."""
 _CHAIN_LONGEST: Final = 10
 _SHOWN: Final = 5
 _NOT_YET, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
@@ -41,6 +46,10 @@ _USES: Final = frozenset(
         ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
     }
 )
+_DANE_TA, _DANE_EE = 2, 3  # RFC 7218 §2.1
+_SIZES: Final = {0: 0, 1: 32, 2: 64}
+"""Octets of a TLSA record's data by matching type; 0 for any number."""
+_UNREADABLE: Final = (*UNREADABLE, crypto.Error)
 _MD5: Final = hashes.MD5
 _SHA1: Final = hashes.SHA1
 
@@ -100,6 +109,20 @@ class Tlsa:
     matching: int
     data: bytes
 
+    @property
+    def usable(self) -> bool:
+        """Whether it says what can be compared; else it is as if it were not there (RFC 7671 §4).
+
+        The usages for public authorities are not for this use (RFC 7672 §3.1.3 says the same of
+        SMTP).
+        """
+        return (
+            self.usage in {_DANE_TA, _DANE_EE}
+            and self.selector in {0, 1}
+            and self.matching in _SIZES
+            and len(self.data) == (_SIZES[self.matching] or len(self.data))
+        )
+
 
 class Trust:
     """The authorities that are believed about other servers.
@@ -123,7 +146,8 @@ class Trust:
     def judge(self, chain: Sequence[bytes], domain: str) -> Judgement:
         """What a chain is worth for a domain.
 
-        It takes about a millisecond, and may be done on the event loop.
+        It takes less than half a millisecond, and about one with as many names as are read at
+        most: it may be done on the event loop.
 
         Args:
             chain: as it was sent, as DER; the certificate itself first.
@@ -132,22 +156,16 @@ class Trust:
         if not chain:
             return Judgement(Fault.NONE_SENT, f"{domain} presents no certificate")
         try:
-            certificates = [x509.load_der_x509_certificate(der) for der in chain[:_CHAIN_LONGEST]]
-            leaf = certificates[0]
-            names = server_names(leaf)
-            until = leaf.not_valid_after_utc
-            weak = _weakness(leaf)
-        except (ValueError, UnsupportedAlgorithm) as error:
-            why = f"the certificate of {domain} cannot be read: {error}"
-            return Judgement(Fault.BROKEN, why)
-        code, said = _verify(self._store, certificates)
-        trusted = not code or not _verify(self._timeless, certificates)[0]
-        fault, why = self._fault(code, said, until, domain)
-        if fault is None and weak:
-            fault, why = Fault.BROKEN, f"the certificate of {domain} {weak}"
-        if fault is None and not names.cover(a_label(domain)):
-            fault, why = Fault.WRONG_NAME, _wrong_name(names, domain)
-        return Judgement(fault, why, trusted, names.all, until.timestamp())
+            sent = _Sent(chain)
+            code, said, path = _verify(self._store, sent)
+            trusted = not code or not _verify(self._timeless, sent)[0]
+            weak = _weakness(sent, path)
+        except _UNREADABLE as error:
+            return Judgement(Fault.BROKEN, _unreadable(error, domain))
+        fault, why = self._fault(code, said, sent.until, domain)
+        if fault is None:
+            fault, why = _own_fault(sent, weak, domain)
+        return Judgement(fault, why, trusted, sent.names.all, sent.until.timestamp())
 
     def _fault(
         self, code: int, said: str, until: datetime, domain: str
@@ -173,55 +191,93 @@ class Trust:
         """What a chain is worth by TLSA records of a zone that is signed (RFC 7671, RFC 7673).
 
         Usage 3 (DANE-EE) names the certificate itself, whatever its names and times are; usage 2
-        (DANE-TA) an authority of its chain. The usages for public authorities are not for this
-        use (RFC 7672 §3.1.3 says the same of SMTP).
+        (DANE-TA) an authority of its chain. A certificate that is neither is refused.
 
         Returns:
             None where no record can be used.
         """
-        usable = [record for record in records if record.usage in {2, 3}]
+        usable = [record for record in records if record.usable]
         if not usable or not chain:
             return None
         try:
-            certificates = [x509.load_der_x509_certificate(der) for der in chain[:_CHAIN_LONGEST]]
-            leaf = certificates[0]
-            names = server_names(leaf)
-        except ValueError:
-            return None
-        until = leaf.not_valid_after_utc.timestamp()
-        if any(_matches(record, leaf) for record in usable if record.usage == 3):
-            return Judgement(None, "", True, names.all, until)
+            sent = _Sent(chain)
+            fault, why = self._dane_fault(usable, sent, domain)
+        except _UNREADABLE as error:
+            return Judgement(Fault.BROKEN, _unreadable(error, domain), True)
+        return Judgement(fault, why, True, sent.names.all, sent.until.timestamp())
+
+    def _dane_fault(
+        self, records: Sequence[Tlsa], sent: _Sent, domain: str
+    ) -> tuple[Fault | None, str]:
+        leaf, *others = sent.certificates
+        if any(_matches(record, leaf) for record in records if record.usage == _DANE_EE):
+            return None, ""
         anchors = [
             certificate
-            for certificate in certificates[1:]
-            if any(_matches(record, certificate) for record in usable if record.usage == 2)
+            for certificate in others
+            if any(_matches(record, certificate) for record in records if record.usage == _DANE_TA)
         ]
-        if anchors:
-            store = crypto.X509Store()
-            for anchor in anchors:
-                store.add_cert(crypto.X509.from_cryptography(anchor))
-            store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-            if not _verify(store, certificates)[0] and names.cover(a_label(domain)):
-                return Judgement(None, "", True, names.all, until)
-        why = f"the certificate of {domain} is not the one that its TLSA records name"
-        return Judgement(Fault.WRONG_NAME, why, True, names.all, until)
+        if not anchors:
+            why = f"the certificate of {domain} is not the one that its TLSA records name"
+            return Fault.WRONG_NAME, why
+        store = crypto.X509Store()
+        for anchor in anchors:
+            store.add_cert(crypto.X509.from_cryptography(anchor))
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        code, said, path = _verify(store, sent)
+        if code:
+            return self._fault(code, said, sent.until, domain)
+        return _own_fault(sent, _weakness(sent, path), domain)
+
+
+class _Sent:
+    """A chain, read.
+
+    Args:
+        chain: as it was sent, as DER.
+
+    Attributes:
+        certificates: the certificate itself first.
+        opened: the same for OpenSSL.
+        names: of the certificate.
+        until: when it expires.
+        for_tls: whether its uses, where it says any, are those of a server (RFC 5280 §4.2.1.12).
+
+    Raises:
+        Exception: one of `_UNREADABLE`.
+    """
+
+    __slots__ = ("certificates", "for_tls", "names", "opened", "until")
+
+    def __init__(self, chain: Sequence[bytes]) -> None:
+        chain = chain[:_CHAIN_LONGEST]
+        self.certificates = [x509.load_der_x509_certificate(der) for der in chain]
+        self.opened = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in chain]
+        leaf = self.certificates[0]
+        self.names = server_names(leaf)
+        self.until = leaf.not_valid_after_utc
+        self.for_tls = _is_for_tls(leaf)
+
+
+def _is_for_tls(leaf: x509.Certificate) -> bool:
+    try:
+        uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return not _USES.isdisjoint(uses)
 
 
 def _matches(record: Tlsa, certificate: x509.Certificate) -> bool:
     if record.selector == 0:
         data = certificate.public_bytes(Encoding.DER)
-    elif record.selector == 1:
+    else:
         data = certificate.public_key().public_bytes(
             Encoding.DER, PublicFormat.SubjectPublicKeyInfo
         )
-    else:
-        return False
     if record.matching == 1:
         data = hashlib.sha256(data).digest()
     elif record.matching == 2:
         data = hashlib.sha512(data).digest()
-    elif record.matching:
-        return False
     return data == record.data
 
 
@@ -242,30 +298,48 @@ def _store(authorities: Path | None) -> crypto.X509Store:
     return store
 
 
-def _verify(store: crypto.X509Store, certificates: Sequence[x509.Certificate]) -> tuple[int, str]:
-    """OpenSSL's verdict on a chain: 0, or the error's number and its words."""
-    leaf, *others = [crypto.X509.from_cryptography(one) for one in certificates]
+def _verify(store: crypto.X509Store, sent: _Sent) -> tuple[int, str, list[crypto.X509]]:
+    """OpenSSL's verdict on a chain: 0 and the way to the authority, or an error and its words."""
+    leaf, *others = sent.opened
     try:
-        crypto.X509StoreContext(store, leaf, others).verify_certificate()
+        return 0, "", crypto.X509StoreContext(store, leaf, others).get_verified_chain()
     except crypto.X509StoreContextError as error:
-        return int(error.errors[0]), str(error.errors[2])
-    return 0, ""
+        return int(error.errors[0]), str(error.errors[2]), []
+    finally:
+        forget_errors()
 
 
-def _weakness(leaf: x509.Certificate) -> str:
-    """What makes a certificate worth nothing by itself; empty where nothing does."""
-    key = leaf.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _RSA_LEAST:
-        return f"has a key of {key.key_size} bits only"
-    if isinstance(leaf.signature_hash_algorithm, _MD5 | _SHA1):
-        return "is signed with a hash function that is broken"
-    try:
-        uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return ""
-    if not _USES.intersection(uses):
-        return "is for other uses than TLS"
-    return ""
+def _weakness(sent: _Sent, path: Sequence[crypto.X509]) -> str:
+    """What makes a certificate worth nothing although an authority has signed it; else empty.
+
+    OpenSSL does not look at it by itself: its security level is that of handshakes. That of the
+    authority is believed whoever signed it, so only its key counts.
+    """
+    last = len(path) - 1
+    for number, opened in enumerate(path):
+        whose = "has a key" if number == 0 else "is signed by a key"
+        certificate = opened.to_cryptography()
+        key = certificate.public_key()
+        for kind, least in _BITS_LEAST:
+            if isinstance(key, kind) and key.key_size < least:
+                return f"{whose} of {key.key_size} bits only"
+        if number < last and isinstance(certificate.signature_hash_algorithm, _MD5 | _SHA1):
+            return "is signed with a hash function that is broken"
+    return "" if sent.for_tls else "is for other uses than TLS"
+
+
+def _own_fault(sent: _Sent, weak: str, domain: str) -> tuple[Fault | None, str]:
+    """What is wrong with a certificate that an authority has signed and that is in its time."""
+    if weak:
+        return Fault.BROKEN, f"the certificate of {domain} {weak}"
+    if not sent.names.cover(a_label(domain)):
+        return Fault.WRONG_NAME, _wrong_name(sent.names, domain)
+    return None, ""
+
+
+def _unreadable(error: Exception, domain: str) -> str:
+    said = reason(error) if isinstance(error, crypto.Error) else str(error)
+    return f"the certificate of {domain} cannot be read: {said}"
 
 
 def _wrong_name(names: ServerNames, domain: str) -> str:

@@ -123,10 +123,10 @@ class TlsFacts(Protocol):
         """tls-exporter (RFC 9266): 32 bytes on TLS 1.3; None on older versions."""
 
     def server_end_point(self) -> bytes | None:
-        """tls-server-end-point (RFC 5929 §4): the hash of the certificate that we sent."""
+        """tls-server-end-point (RFC 5929 §4): the hash of the server's certificate."""
 
     def peer_certificate(self) -> bytes | None:
-        """The client's certificate as DER, where it sent one; not validated by itself."""
+        """The far end's certificate as DER, where it sent one; neither validated nor read."""
 
     def peer_chain(self) -> tuple[bytes, ...]:
         """What the far end sent as DER, its own certificate first; nothing of it is validated."""
