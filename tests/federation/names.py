@@ -89,7 +89,12 @@ class Names:
         raise TimeoutError("dnsmasq does not start")
 
     def stop(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(_WAIT)
+        """End it; it must have been there until now."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        status = process.poll()
+        process.kill()
+        process.wait(_WAIT)
+        # Else servers could not find each other any more, and the tests would blame them.
+        assert status is None, f"dnsmasq has ended before the tests: {status}"

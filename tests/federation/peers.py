@@ -22,6 +22,7 @@ from tests.net.authority import Files
 
 C2S: Final = 5222
 _START: Final = 60.0
+_STOP: Final = 15.0
 _PROSODY: Final = """\
 pidfile = "{folder}/prosody.pid"
 data_path = "{folder}/data"
@@ -200,14 +201,14 @@ class Peer(abc.ABC):
         process, self._process = self._process, None
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(15)
+        _signal(process.pid, number)
+        until = time.monotonic() + _STOP
+        # All of it: ejabberd's script ends before its virtual machine does.
+        while process.poll() is None or _signal(process.pid, 0):
+            if time.monotonic() > until:
+                _signal(process.pid, signal.SIGKILL)
+                until = time.monotonic() + _STOP
+            time.sleep(0.05)
 
     @property
     def pid(self) -> int:
@@ -254,6 +255,15 @@ class Peer(abc.ABC):
         await wire.start_tls(domain)
         await wire.features()
         return wire
+
+
+def _signal(group: int, number: int) -> bool:
+    """Send a signal to a group of processes; whether there is one of them."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Prosody(Peer):
