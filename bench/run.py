@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from bench.data import Sizes
 from bench.facts import machine
-from bench.figures import FIGURES
+from bench.figures import FIGURES, Data, Figure
 from bench.figures.archive import ARCHIVE
+from bench.figures.federation import FEDERATION
 from bench.figures.routing import ROUTING
-from bench.servers import SERVERS, Server, ServerError, Setting
+from bench.servers import SERVERS, Server, ServerError, Setting, federated
 from bench.servers.base import free_ports, make_certificate
 from bench.session import Plan, Runs, Session, calibrations, say
 from bench.table import Cell, Row, failures, markdown
@@ -30,6 +31,7 @@ _STEADY: Final = 1.15
 _TABLES: Final = (
     ("Without an archive", ROUTING),
     ("With archive, carbons and stream management, over TLS", ARCHIVE),
+    ("Between servers", FEDERATION),
 )
 
 
@@ -73,6 +75,19 @@ def _available(names: tuple[str, ...]) -> dict[str, str]:
             found[name] = SERVERS[name].version()
         except ServerError as error:
             say(f"{name} is left out: {error}")
+    return found
+
+
+def figures_here(what: tuple[str, ...], versions: dict[str, str]) -> list[Figure]:
+    """What can be measured here; the rest is named."""
+    found = [
+        figure for figure in FIGURES if figure.what in what and set(figure.servers) & set(versions)
+    ]
+    pairs = {figure.what for figure in found if figure.load.data is Data.PAIR}
+    why = federated.missing()
+    if pairs and why:
+        say(f"{', '.join(sorted(pairs))} is left out: {why}")
+        found = [figure for figure in found if figure.what not in pairs]
     return found
 
 
@@ -181,17 +196,13 @@ def _report(
 
 def _compare(options: argparse.Namespace, versions: dict[str, str], folder: Path) -> int:
     plan = Plan(
-        figures=[
-            figure
-            for figure in FIGURES
-            if figure.what in options.what and set(figure.servers) & set(versions)
-        ],
+        figures=figures_here(options.what, versions),
         repeat=1 if options.quick else options.repeat,
         quick=options.quick,
         sizes=_QUICK if options.quick else Sizes(),
     )
     if not plan.figures:
-        say("none of these servers has such a figure")
+        say("none of these servers has such a figure here")
         return 2
     facts = machine()
     runs = Session(plan, _servers(versions, folder)).run()

@@ -16,7 +16,7 @@ from typing import Final
 from bench.data import Maker, Sizes
 from bench.figures import Data, Figure, Load
 from bench.load.target import Result
-from bench.servers import Mode, Server, ServerError
+from bench.servers import Mode, Server, ServerError, federated
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _DEADLINE: Final = 1800.0
@@ -101,7 +101,7 @@ class Session:
 
     def _prepare(self, server: Server, wanted: set[Data]) -> None:
         for data in Data:
-            if data in wanted:
+            if data in wanted and not data.federated:
                 maker = Maker(server, self._plan.sizes, generate, running, say)
                 try:
                     self._data[server.name, data] = maker.make(data)
@@ -116,6 +116,8 @@ class Session:
         arguments = load.scenario + (load.quick if self._plan.quick else ())
         arguments += self._plan.sizes.arguments(load.data)
         try:
+            if load.data.federated:
+                return _among_others(load, server, arguments)
             with _copied(self._data[server.name, load.data], load.data) as state:
                 with running(server, load.mode, state):
                     result = generate(server, arguments)
@@ -131,8 +133,26 @@ class Session:
 
 def generate(server: Server, arguments: Sequence[str]) -> Result:
     """Run the load generator against a server that runs."""
+    return _generate((*arguments, "--port", str(server.setting.port), "--pid", str(server.pid)))
+
+
+def _among_others(load: Load, server: Server, arguments: Sequence[str]) -> Result:
+    """A run with others of the server's kind, which are not those that are run alone."""
+    folder = server.setting.folder
+    started = (
+        federated.two(server.name, load.mode, folder)
+        if load.data is Data.PAIR
+        else federated.alone(load.mode, folder)
+    )
+    with started as stage:
+        result = _generate((*arguments, *stage.where))
+        if "failed" in result:
+            say(stage.last_words())
+    return result
+
+
+def _generate(arguments: Sequence[str]) -> Result:
     command = [sys.executable, "-m", "bench.load", *arguments]
-    command += ["--port", str(server.setting.port), "--pid", str(server.pid)]
     try:
         done = subprocess.run(
             command, cwd=_ROOT, capture_output=True, text=True, timeout=_DEADLINE, check=False
@@ -181,6 +201,8 @@ def _brief(result: Result) -> str:
             "p99_ms",
             "ack_p99_ms",
             "kib_per_connection",
+            "kib_per_stream",
+            "dead_p99_ms",
             "cpu_ms_per_login",
             "cpu_ms_per_query",
             "kib_connected",

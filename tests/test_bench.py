@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import socket
+import tempfile
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from bench.figures import FIGURES, Figure, Load
+from bench.data import Sizes
+from bench.figures import FIGURES, Data, Figure, Load
+from bench.load.chat import ArchiveCheck
+from bench.load.domains import dead_servers
+from bench.load.fake import Seen
 from bench.load.ledger import Ledger
+from bench.load.places import DEAD, FULL_HOST, MOST, PORT, SILENT_HOST, is_live, routes
+from bench.load.proc import connections
+from bench.load.relay import as_it_must_be
+from bench.load.target import LoadError, Result
 from bench.load.words import COMMON, RARE, bodies
-from bench.servers import SERVERS
+from bench.run import figures_here
+from bench.servers import SERVERS, ServerError, Setting, federated
+from bench.session import Plan, Session
 from bench.table import Cell, Row
+
+from tests.federation.names import network
 
 _ENABLED = b"<enabled xmlns='urn:xmpp:sm:3' id='abc' resume='true'/>"
 _FIGURE = Figure(
@@ -144,3 +161,127 @@ def test_figures_name_servers_that_there_are() -> None:
     for figure in FIGURES:
         assert {*figure.servers, *figure.against} <= set(SERVERS)
         assert not figure.target or figure.against or figure.bound is not None
+
+
+def test_a_connection_is_counted_once_and_only_where_it_ends() -> None:
+    prefix = network()
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((f"{prefix}.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert connections(port, [f"{prefix}.1"]) == 0
+        for _ in range(2):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+            stack.enter_context(listener.accept()[0])
+        assert connections(port, [f"{prefix}.1", f"{prefix}.2"]) == 2
+        assert connections(port, [f"{prefix}.2"]) == 0
+        assert connections(port + 1, [f"{prefix}.1"]) == 0
+
+
+def test_the_ways_to_a_thousand_domains_and_to_the_dead() -> None:
+    ways = routes("127.0.9")
+    live = [domain for domain in ways if is_live(domain)]
+    assert (len(live), len(ways)) == (MOST, MOST + DEAD)
+    dead = Counter(way for domain, way in ways.items() if not is_live(domain))
+    assert dead == {
+        f"127.0.9.{SILENT_HOST}:{PORT}": DEAD / 2,
+        f"127.0.9.{FULL_HOST}:{PORT}": DEAD / 2,
+    }
+
+
+def test_dead_servers_are_dead() -> None:
+    prefix = network()
+    with dead_servers(prefix):
+        with socket.create_connection((f"{prefix}.{SILENT_HOST}", PORT), timeout=5) as silent:
+            silent.sendall(b"hello")
+            silent.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                silent.recv(1)
+        with pytest.raises(TimeoutError):
+            socket.create_connection((f"{prefix}.{FULL_HOST}", PORT), timeout=0.3)
+
+
+@pytest.mark.asyncio
+async def test_the_fake_notices_what_is_missing_and_what_comes_twice() -> None:
+    seen = Seen()
+    for number in (0, 1, 1):
+        seen.came(number)
+    await seen.all_of(range(2), 1.0)
+    assert seen.repeated == 1
+    with pytest.raises(LoadError, match="1 of 3 messages"):
+        await seen.all_of(range(3), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "archive", "correct"),
+    [
+        ({}, "refused", True),
+        ({}, "complete", False),
+        ({"archives": "not complete"}, "ignored", True),
+        ({"archives": "complete and not complete"}, "complete", False),
+        ({"streams_between": 0}, "refused", False),
+        ({"streams_between": 2}, "refused", False),
+        ({"correct": False}, "refused", False),
+    ],
+)
+def test_messages_cross_on_one_stream(change: Result, archive: ArchiveCheck, correct: bool) -> None:
+    result = {"correct": True, "archives": "refused", "streams_between": 1}
+    assert as_it_must_be(result | change, archive) is correct
+
+
+def test_where_servers_cannot_find_each_other_the_rest_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(federated, "missing", lambda: "there is no DNS server")
+    found = figures_here(("chat", "federation", "domains"), {"jabberd": "1"})
+    assert {figure.what for figure in found} == {"chat", "domains"}
+    assert "federation is left out: there is no DNS server" in capsys.readouterr().err
+
+
+def _once(load: Load, name: str) -> Result:
+    """One run, as the comparison does it."""
+    try:
+        SERVERS[name].version()
+    except ServerError as error:
+        pytest.skip(str(error))
+    figure = replace(_FIGURE, load=load, servers=(name,))
+    # Not in pytest's folder: ejabberd runs as another user, and each run of pytest that begins
+    # meanwhile closes that folder to others.
+    with tempfile.TemporaryDirectory(prefix="jabberd-bench-") as folder:
+        Path(folder).chmod(0o755)
+        server = SERVERS[name](Setting(Path(folder), 0, Path(), Path()))
+        runs = Session(Plan([figure], 1, False, Sizes()), [server]).run()
+    (result,) = runs[load.key, name]
+    return result
+
+
+@pytest.mark.parametrize("name", ["jabberd", "ejabberd", "prosody"])
+@pytest.mark.parametrize("rate", ["0", "50"])
+def test_messages_cross_between_two_servers(name: str, rate: str) -> None:
+    if why := federated.missing():
+        pytest.skip(why)
+    scenario = (
+        *("relay", "--tls", "starttls", "--pairs", "3", "--window", "2", "--rate", rate),
+        *("--warmup", "0.3", "--duration", "0.7", "--settle", "0.2", "--archive", "refused"),
+    )
+    result = _once(Load("try", scenario, (), data=Data.PAIR), name)
+    assert result["correct"], result
+    assert result["received"] == result["sent"] > 20
+    assert result["streams_between"] == 1
+    sides = result["cpu_us_sending"], result["cpu_us_receiving"]
+    assert all(sides)
+    assert result["cpu_us_per_msg"] == pytest.approx(sum(sides), abs=0.02)
+    assert 0 < result["p50_ms"] <= result["p99_ms"]
+
+
+def test_many_domains_are_written_to_and_some_are_dead() -> None:
+    scenario = (
+        *("domains", "--tls", "starttls", "--others", "20", "--rest", "0.2", "--settle", "0.2"),
+        *("--rate", "100", "--warmup", "0.2", "--duration", "1"),
+    )
+    result = _once(Load("try", scenario, (), data=Data.OTHERS), "jabberd")
+    assert result["correct"], result
+    assert result["streams"] == 20
+    assert result["kib_per_stream"] > 0
+    assert all(result[value] > 0 for value in ("p50_ms", "p99_ms", "dead_p50_ms", "dead_p99_ms"))

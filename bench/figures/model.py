@@ -16,6 +16,13 @@ class Data(enum.Enum):
     CONTACTS = "accounts with contacts"
     TALK = "two accounts with a long talk, sent over the wire"
     MILLION = "two accounts with a talk of a million messages"
+    PAIR = "nothing; there are two servers"
+    OTHERS = "nothing; there are a thousand servers that are fakes"
+
+    @property
+    def federated(self) -> bool:
+        """Whether more than one server takes part, which are started in a way of their own."""
+        return self in {Data.PAIR, Data.OTHERS}
 
 
 @dataclass(frozen=True, slots=True)

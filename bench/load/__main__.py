@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 import uvloop
@@ -19,27 +20,36 @@ from bench.load.fill import fill
 from bench.load.kill import kill, survey
 from bench.load.pages import PageSettings, pages
 from bench.load.proc import calibrate
+from bench.load.relay import relay
 from bench.load.resumption import resumable, resume
 from bench.load.sessions import idle, login
 from bench.load.target import LoadError, Result, Target
 
 _SCENARIOS: Final = (
     *("register", "befriend", "chat", "login", "idle", "fill", "pages", "kill", "survey"),
-    *("resumable", "resume"),
+    *("resumable", "resume", "relay", "domains"),
 )
+
+_DOMAINS_RATE: Final = 200.0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.load",
-        description="A neutral load generator for XMPP servers on 127.0.0.1.",
+        description="A neutral load generator for XMPP servers on loopback addresses.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("scenario", choices=_SCENARIOS)
     add("--port", type=int, required=True)
     add("--domain", default="bench.test")
+    add("--host", default="127.0.0.1")
     add("--pid", type=int, action="append", default=[], help="server process; children are found")
+    add("--far-host", default="127.0.0.1", help="relay: the receivers' server, on the same port")
+    add("--far-domain", default="bench.test", help="relay: its domain")
+    add("--far-pid", type=int, action="append", default=[], help="relay: its process")
+    add("--network", default="127.0.0", help="domains: of the loopback addresses of all servers")
+    add("--others", type=int, default=1000, help="domains: live ones")
     add("--tls", choices=("plain", "starttls", "direct"), default="plain")
     add("--prefix", default="u", help="accounts are PREFIX0, PREFIX1, ...")
     add("--concurrency", type=int, default=16, help="logins under way at once")
@@ -52,13 +62,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--contacts", type=int, default=10, help="befriend, idle, resumable: contacts of each")
     add("--logins", type=int, default=400, help="login: how many")
-    add("--rest", type=float, default=20.0, help="idle, resumable: seconds before memory is read")
-    add("--pairs", type=int, default=50, help="chat, kill")
-    add("--window", type=int, default=8, help="chat, kill: messages under way per pair")
-    add("--rate", type=float, default=0.0, help="chat: open loop, messages per second in all")
-    add("--body", type=int, default=80, help="chat: bytes of text")
-    add("--warmup", type=float, default=3.0, help="chat: seconds")
-    add("--duration", type=float, default=10.0, help="chat, pages, kill: seconds")
+    add(
+        "--rest",
+        type=float,
+        default=20.0,
+        help="idle, resumable, domains: seconds before memory is read",
+    )
+    add("--pairs", type=int, default=50, help="chat, relay, kill")
+    add("--window", type=int, default=8, help="chat, relay, kill: messages under way per pair")
+    add(
+        "--rate",
+        type=float,
+        default=0.0,
+        help="chat, relay: open loop, messages per second in all; domains: to one of them",
+    )
+    add("--body", type=int, default=80, help="chat, relay: bytes of text")
+    add("--warmup", type=float, default=3.0, help="chat, relay, domains: seconds")
+    add("--duration", type=float, default=10.0, help="chat, relay, domains, pages, kill: seconds")
     add("--managed", action="store_true", help="chat: with stream management and carbons")
     add("--count", type=int, default=1000, help="fill: messages")
     add("--where", choices=("last", "middle"), default="last", help="pages: which one")
@@ -66,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--text", default="", help="pages: words to find")
     add("--acknowledged", type=json.loads, default=[], help="survey: list of numbers, as JSON")
     add("--archive", choices=("ignored", "complete", "refused"), default="ignored",
-        help="chat: what the archives must be in the end")  # fmt: skip
+        help="chat, relay: what the archives must be in the end")  # fmt: skip
     return parser
 
 
@@ -74,6 +94,7 @@ def _target(options: argparse.Namespace) -> Target:
     return Target(
         port=options.port,
         domain=options.domain,
+        host=options.host,
         pids=tuple(options.pid),
         tls=options.tls,
         prefix=options.prefix,
@@ -106,7 +127,21 @@ def _scenario(options: argparse.Namespace, target: Target) -> Coroutine[Any, Any
             return kill(target, options.pairs, options.window, options.duration)
         case "survey":
             return survey(target, options.acknowledged)
-    settings = ChatSettings(
+        case "relay" | "domains":
+            return _between_servers(options, target)
+    return chat(target, _chat(options))
+
+
+def _between_servers(options: argparse.Namespace, target: Target) -> Coroutine[Any, Any, Result]:
+    if options.scenario == "domains":
+        return _domains(options, target)
+    pids = tuple(options.far_pid)
+    far = replace(target, host=options.far_host, domain=options.far_domain, pids=pids)
+    return relay(target, far, _chat(options))
+
+
+def _chat(options: argparse.Namespace) -> ChatSettings:
+    return ChatSettings(
         pairs=options.pairs,
         window=options.window,
         rate=options.rate,
@@ -116,7 +151,21 @@ def _scenario(options: argparse.Namespace, target: Target) -> Coroutine[Any, Any
         managed=options.managed,
         archive=options.archive,
     )
-    return chat(target, settings)
+
+
+def _domains(options: argparse.Namespace, target: Target) -> Coroutine[Any, Any, Result]:
+    # Its fake servers are made of jabberd's parts, which no other scenario needs.
+    from bench.load.domains import DomainsSettings, domains  # noqa: PLC0415
+
+    settings = DomainsSettings(
+        network=options.network,
+        others=options.others,
+        rate=options.rate or _DOMAINS_RATE,
+        warmup=options.warmup,
+        duration=options.duration,
+        rest=options.rest,
+    )
+    return domains(target, settings)
 
 
 def _reason(error: BaseException) -> str:

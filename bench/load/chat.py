@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -47,7 +48,7 @@ class ChatSettings:
     archive: ArchiveCheck = "ignored"
 
 
-async def _paced(pairs: list[Pair], rate: float) -> None:
+async def paced(pairs: Sequence[Pair], rate: float) -> None:
     """The open loop: the senders take turns, whatever the receivers do."""
     start, done, turn = time.perf_counter(), 0, 0
     while True:
@@ -75,7 +76,7 @@ async def chat(target: Target, settings: ChatSettings) -> Result:
     pairs = [make(tx, rx, run) for tx, rx in zip(clients[::2], clients[1::2], strict=True)]
     pacer: asyncio.Task[None] | None = None
     if settings.rate:
-        pacer = asyncio.create_task(_paced(pairs, settings.rate))
+        pacer = asyncio.create_task(paced(pairs, settings.rate))
     else:
         run.closed_loop = True
         for pair in pairs:
@@ -90,13 +91,13 @@ async def chat(target: Target, settings: ChatSettings) -> Result:
     if pacer is not None:
         # What a server that cannot keep up delivers late must not be left out.
         pacer.cancel()
-        await _drain(pairs)
+        await drain(pairs)
     latencies, acks = sorted(run.latencies), sorted(run.acks)
     run.closed_loop = False
-    await _drain(pairs)
+    await drain(pairs)
     await asyncio.sleep(target.settle)
     meter.read()
-    result = _verdict(clients, pairs) | {
+    result = verdict(clients, pairs) | {
         "msgs_per_s": round(in_window / wall),
         "cpu_us_per_msg": round(meter.cpu / max(1, run.delivered - before) * 1e6, 2),
         "p50_ms": percentile(latencies, 0.5),
@@ -109,12 +110,14 @@ async def chat(target: Target, settings: ChatSettings) -> Result:
     for client in clients:
         client.close()
     if settings.archive != "ignored":
-        result |= await _archives(target, pairs)
+        owners = [(target, 2 * number + side) for number in range(len(pairs)) for side in (0, 1)]
+        result |= await archives(owners, pairs)
         result["correct"] = result["correct"] and result["archives"] == settings.archive
     return result
 
 
-async def _drain(pairs: list[Pair]) -> None:
+async def drain(pairs: Sequence[Pair]) -> None:
+    """Wait until everything has arrived, or it has taken too long."""
     end = time.monotonic() + _DRAIN
     while (  # noqa: ASYNC110 -- the hot loop sets no events
         time.monotonic() < end and not all(pair.settled for pair in pairs)
@@ -122,7 +125,8 @@ async def _drain(pairs: list[Pair]) -> None:
         await asyncio.sleep(0.02)
 
 
-def _verdict(clients: list[Client], pairs: list[Pair]) -> Result:
+def verdict(clients: Sequence[Client], pairs: Sequence[Pair]) -> Result:
+    """Whether everything is as it must be, and what is not."""
     sent, got = sum(pair.sent for pair in pairs), sum(pair.got for pair in pairs)
     disorder = sum(pair.disorder for pair in pairs)
     errors = sum(pair.errors for pair in pairs)
@@ -139,13 +143,18 @@ def _verdict(clients: list[Client], pairs: list[Pair]) -> Result:
     }
 
 
-async def _archives(target: Target, pairs: list[Pair]) -> Result:
-    """Read the archives of both sides of the first and the last pairs."""
+async def archives(owners: Sequence[tuple[Target, int]], pairs: Sequence[Pair]) -> Result:
+    """Read the archives of both sides of the first and the last pairs.
+
+    Args:
+        owners: sender and receiver of each pair in turn: server, and number of the account.
+        pairs: what was sent.
+    """
     chosen = {0, len(pairs) - 1} if len(pairs) > _CHECKED else set(range(len(pairs)))
     states: set[str] = set()
     rows = 0
     for number in sorted(chosen):
-        for account in (2 * number, 2 * number + 1):
+        for target, account in owners[2 * number : 2 * number + 2]:
             archive = Archive(target, account)
             await archive.open()
             try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import os
+import socket
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Final
 
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 _PROC: Final = Path("/proc")
+_ESTABLISHED: Final = "01"
 
 
 def _stat(pid: int) -> tuple[int, list[int]]:
@@ -68,6 +71,20 @@ def pss_kib(pids: Iterable[int]) -> int:
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total
+
+
+def connections(port: int, addresses: Iterable[str]) -> int:
+    """Established TCP connections to a port of some addresses (IPv4) of this machine."""
+    wanted = {f"{_hex(address)}:{port:04X}" for address in addresses}
+    lines = (_PROC / "net/tcp").read_text().splitlines()[1:]
+    # The side that listened has the port as its own; the other one would count it twice.
+    return sum(
+        fields[1] in wanted and fields[3] == _ESTABLISHED for fields in map(str.split, lines)
+    )
+
+
+def _hex(address: str) -> str:
+    return f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}"
 
 
 class Meter:

@@ -44,13 +44,14 @@ class Target:
     """A server and the accounts to use on it.
 
     Attributes:
-        port: of the server, on 127.0.0.1.
+        port: of the server.
         domain: the host it serves.
         pids: server processes; their descendants are found.
         tls: how to connect.
         prefix: accounts are PREFIX0, PREFIX1, ... with passwords p0, p1, ...
         concurrency: logins or registrations under way at once.
         settle: seconds after the load whose CPU time is still charged to it (deferred work).
+        host: its address, of this machine.
     """
 
     port: int

@@ -148,7 +148,7 @@ class Server(abc.ABC):
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_raise_descriptors,  # noqa: PLW1509 -- this program has no threads
+                preexec_fn=raise_descriptors,  # noqa: PLW1509 -- this program has no threads
             )
         end = time.monotonic() + _START_DEADLINE
         while not (self._accepts() and self.ready()):
@@ -196,7 +196,8 @@ class Server(abc.ABC):
         self._process = None
 
 
-def _raise_descriptors() -> None:
+def raise_descriptors() -> None:
+    """Let this process, and those that it starts, have as many files open as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

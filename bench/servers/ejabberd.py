@@ -79,6 +79,11 @@ _ARCHIVE: Final = """\
 """
 
 
+def control(mode: Mode) -> str:
+    """What its control script reads."""
+    return _CONTROL.format(options="" if mode.busy_wait else _NO_BUSY_WAIT)
+
+
 class Ejabberd(Server):
     """Runs as the user ejabberd, as its control script demands: so root has to start it."""
 
@@ -108,8 +113,7 @@ class Ejabberd(Server):
         shutil.copyfile("/etc/ejabberd/inetrc", folder / "etc/inetrc")
         both = setting.certificate.read_bytes() + setting.key.read_bytes()
         (folder / "both.pem").write_bytes(both)
-        options = "" if mode.busy_wait else _NO_BUSY_WAIT
-        (folder / "etc/ejabberdctl.cfg").write_text(_CONTROL.format(options=options))
+        (folder / "etc/ejabberdctl.cfg").write_text(control(mode))
         (folder / "etc/ejabberd.yml").write_text(
             _CONFIG.format(
                 domain=DOMAIN,
