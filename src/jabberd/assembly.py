@@ -9,17 +9,15 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from jabberd.config import Config, StartError
-from jabberd.config import Limits as LimitsConfig
 from jabberd.config import Listener as ListenerConfig
 from jabberd.config.folder import secret
 from jabberd.core.accounts import AccountHooks, AccountService
-from jabberd.core.clients import REVOKED, ClientRules, ClientService
+from jabberd.core.clients import REVOKED, ClientService
 from jabberd.core.command import Command, CommandRegistry, of_hosts
 from jabberd.core.derive import Deriver
 from jabberd.core.host import LocalHost
@@ -35,23 +33,26 @@ from jabberd.edge.client_session import ClientSession
 from jabberd.edge.component import ComponentConnection, ComponentDoor
 from jabberd.edge.door import ClientDoor, Entrance
 from jabberd.edge.resumption import Resumptions
-from jabberd.edge.sm import Bounds
-from jabberd.net.certs import make_self_signed
 from jabberd.net.clock import SystemClock
 from jabberd.net.holder import BindError
 from jabberd.net.limits import Admission, Attempts
 from jabberd.net.listen import Listener, ListenOptions, parse_network
 from jabberd.net.owner import PumpOptions
 from jabberd.net.tls import XMPP_SERVER, TlsContexts
-from jabberd.net.tls_config import HostTls, TlsConfig, TlsConfigError
+from jabberd.net.tls_config import TlsConfigError
 from jabberd.net.wire import Machine
+from jabberd.settings import (
+    certificates,
+    client_rules,
+    sasl_policy,
+    session_bounds,
+    stream_limits,
+    tls_config,
+)
 from jabberd.storage.api import Stores
 from jabberd.storage.open import open_stores
 from jabberd.xmpp.error import StreamCondition, StreamError
-from jabberd.xmpp.frames import Limits
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.sasl import anonymous, external
-from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
 
 if TYPE_CHECKING:
     from jabberd.edge.servers import Servers
@@ -122,7 +123,7 @@ class Assembly:
             StorageError: the database cannot be had.
         """
         clock = SystemClock()
-        tls = _certificates(config, clock)
+        tls = certificates(config, clock)
         decoys = secret(config.data, "decoys")
         stores = await open_stores(config.storage, data=config.data, durability=config.durability)
         ledger = Ledger(stores.log, clock.now)
@@ -146,7 +147,7 @@ class Assembly:
             ledger,
             hosts,
             clock.monotonic,
-            _session_bounds(config),
+            session_bounds(config),
             config.sessions.acknowledge_seconds,
             config.sessions.location,
         )
@@ -178,7 +179,7 @@ class Assembly:
         door = ClientDoor(
             router=router,
             hosts=hosts,
-            sasl={name: _sasl(config, name, decoys) for name in config.host},
+            sasl={name: sasl_policy(config, name, decoys) for name in config.host},
             sasl2=frozenset(name for name, host in config.host.items() if host.sasl2),
             sessions=sessions,
             stores=stores,
@@ -329,7 +330,7 @@ class Assembly:
             StartError: a certificate cannot be used; nothing has changed.
         """
         try:
-            warnings = self.tls.reload(_tls_config(config))
+            warnings = self.tls.reload(tls_config(config))
         except TlsConfigError as error:
             raise StartError(str(error)) from None
         for warning in warnings:
@@ -346,10 +347,10 @@ class Assembly:
         if self.federation is not None:
             self.federation.apply(config, before)
         self.door.sources.allow(limits.login_attempts_per_address)
-        self.door.resumptions.bounds = _session_bounds(config)
+        self.door.resumptions.bounds = session_bounds(config)
         self.door.resumptions.ack_seconds = config.sessions.acknowledge_seconds
         self.door.resumptions.location = config.sessions.location
-        self.clients.rules = _client_rules(config)
+        self.clients.rules = client_rules(config)
         self.admission.limit(limits.connections, limits.connections_per_address)
         for kind, listener in self.listeners:
             options = listener.options
@@ -412,13 +413,6 @@ def _incoming(servers: Servers, required: bool) -> Machine:
     return IncomingServer(servers, tls_required=required)
 
 
-def _session_bounds(config: Config) -> Bounds:
-    sessions = config.sessions
-    return Bounds(
-        sessions.resume_seconds, sessions.unacknowledged_stanzas, sessions.unacknowledged_bytes
-    )
-
-
 def client_service(
     config: Config,
     stores: Stores,
@@ -441,79 +435,8 @@ def client_service(
     """
     vault = Vault(secret(config.data, "tokens"))
     return ClientService(
-        stores, sessions, vault, now=clock.now, rules=_client_rules(config), dismiss=dismiss
+        stores, sessions, vault, now=clock.now, rules=client_rules(config), dismiss=dismiss
     )
-
-
-def _client_rules(config: Config) -> ClientRules:
-    clients, day = config.clients, 86_400.0
-    return ClientRules(
-        clients.token_days * day, clients.keep_days * day, clients.details, clients.per_account
-    )
-
-
-def stream_limits(limits: LimitsConfig) -> tuple[Limits, Limits]:
-    """The limits of a client's stream before and after login."""
-    after = Limits(
-        stanza_bytes=limits.stanza_bytes,
-        depth=limits.depth,
-        elements=limits.elements,
-        attributes=limits.attributes,
-        declarations=limits.declarations,
-        name_bytes=limits.name_bytes,
-    )
-    before = Limits(
-        stanza_bytes=limits.stanza_bytes_before_login,
-        depth=limits.depth,
-        elements=limits.elements,
-        attributes=limits.attributes,
-        declarations=limits.declarations,
-        name_bytes=limits.name_bytes,
-    )
-    return before, after
-
-
-def _sasl(config: Config, name: str, decoys: bytes) -> SaslPolicy:
-    host = config.host[name]
-    enabled: tuple[str, ...] = host.mechanisms
-    if host.client_ca is not None:
-        enabled = (external.NAME, *enabled)
-    if host.anonymous:
-        enabled = (*enabled, anonymous.NAME)
-    return SaslPolicy(name, decoys, config.passwords.iterations, enabled)
-
-
-def _certificates(config: Config, clock: SystemClock) -> TlsContexts:
-    folder = config.data / "certificates"
-    for name, host in config.host.items():
-        certificate, key = _own_certificate(folder, name)
-        if host.certificate is None and not (certificate.exists() and key.exists()):
-            try:
-                folder.mkdir(mode=0o700, exist_ok=True)
-                make_self_signed([name], certificate, key, now=clock.now())
-            except OSError as error:
-                raise StartError(f"cannot write {certificate}: {error.strerror}") from None
-    try:
-        return TlsContexts(_tls_config(config))
-    except TlsConfigError as error:
-        raise StartError(str(error)) from None
-
-
-def _tls_config(config: Config) -> TlsConfig:
-    folder = config.data / "certificates"
-    hosts: list[HostTls] = []
-    for name, host in config.host.items():
-        certificate, key = host.certificate, host.key
-        if certificate is None:
-            certificate, key = _own_certificate(folder, name)
-        hosts.append(HostTls((name,), certificate, key, host.client_ca))
-    return TlsConfig(tuple(hosts), next(iter(config.host)))
-
-
-def _own_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    # A domain is no path: IPv6 literals have colons, and nothing else is unusual in one.
-    stem = name.replace(":", "_").strip("[]")
-    return folder / f"{stem}.crt", folder / f"{stem}.key"
 
 
 def _list_component(hosts: dict[str, LocalHost], domain: str, *, up: bool) -> None:

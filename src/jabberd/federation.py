@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -175,14 +176,7 @@ def routes(config: Config) -> dict[str, Target]:
 def bounds(config: Config, before: Limits) -> Bounds:
     """What streams with other servers may use up."""
     federation, limits = config.federation, config.limits
-    after = Limits(
-        stanza_bytes=federation.stanza_bytes,
-        depth=limits.depth,
-        elements=limits.elements,
-        attributes=limits.attributes,
-        declarations=limits.declarations,
-        name_bytes=limits.name_bytes,
-    )
+    after = replace(before, stanza_bytes=federation.stanza_bytes)
     return Bounds(
         before,
         after,

@@ -8,7 +8,16 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element, escape_attr, escape_text
 from jabberd.xmpp.error import LocalError, StreamCondition, StreamError
 from jabberd.xmpp.framer import Framer
-from jabberd.xmpp.frames import Broken, Frame, Limits, Nonza, StreamEnd, parse_in_scope
+from jabberd.xmpp.frames import (
+    BadAddress,
+    Broken,
+    Frame,
+    Limits,
+    Nonza,
+    StreamEnd,
+    StreamOpened,
+    parse_in_scope,
+)
 from jabberd.xmpp.scanner import Pool
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza, qname
 from jabberd.xmpp.stream.events import Closed, Event
@@ -121,7 +130,31 @@ class Stream:
         return [event]
 
     def _frame(self, frame: Frame) -> list[Event]:
-        """Take one frame during negotiation; a role's own business.
+        """Take one frame during negotiation.
+
+        Raises:
+            StreamError: the peer broke a rule.
+        """
+        if isinstance(frame, StreamOpened):
+            return self._opened(frame)
+        if isinstance(frame, StreamEnd):
+            return [self._end(None, by_peer=True)]
+        if isinstance(frame, Broken):
+            raise frame.error
+        if isinstance(frame, Nonza) and (frame.ns, frame.name) == (ns.STREAM, "error"):
+            return [self._peer_failed(frame)]
+        return self._said(frame)
+
+    def _opened(self, header: StreamOpened) -> list[Event]:
+        """The peer's stream header; a role's own business.
+
+        Raises:
+            StreamError: the stream cannot go on.
+        """
+        raise LocalError(f"a role says what {header!r} means")
+
+    def _said(self, frame: Nonza | Stanza | BadAddress) -> list[Event]:
+        """What the peer says during negotiation; a role's own business.
 
         Raises:
             StreamError: the peer broke a rule.

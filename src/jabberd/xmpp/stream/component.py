@@ -22,11 +22,9 @@ from jabberd.xmpp.error import (
 )
 from jabberd.xmpp.frames import (
     BadAddress,
-    Broken,
     Frame,
     Limits,
     Nonza,
-    StreamEnd,
     StreamOpened,
 )
 from jabberd.xmpp.jid import JID, InvalidJID
@@ -94,18 +92,9 @@ class ComponentStream(Stream):
 
     # Before the handshake
 
-    def _frame(self, frame: Frame) -> list[Event]:
-        if isinstance(frame, StreamOpened):
-            return self._opened(frame)
-        if isinstance(frame, StreamEnd):
-            return [self._end(None, by_peer=True)]
-        if isinstance(frame, Broken):
-            raise frame.error
-        if isinstance(frame, Nonza):
-            if (frame.ns, frame.name) == (ns.COMPONENT, "handshake"):
-                return self._handshake(frame)
-            if (frame.ns, frame.name) == (ns.STREAM, "error"):
-                return [self._end(None, by_peer=True)]
+    def _said(self, frame: Nonza | Stanza | BadAddress) -> list[Event]:
+        if isinstance(frame, Nonza) and (frame.ns, frame.name) == (ns.COMPONENT, "handshake"):
+            return self._handshake(frame)
         raise StreamError(StreamCondition.NOT_AUTHORIZED, "a handshake comes first")
 
     def _opened(self, header: StreamOpened) -> list[Event]:
@@ -167,7 +156,7 @@ class ComponentStream(Stream):
                 self._check_bad(frame)
             elif isinstance(frame, Nonza):
                 if (frame.ns, frame.name) == (ns.STREAM, "error"):
-                    return [self._end(None, by_peer=True)]
+                    return [self._peer_failed(frame)]
                 text = f"<{frame.name[:50]}/> is not understood here"
                 raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, text)
         except StreamError as error:

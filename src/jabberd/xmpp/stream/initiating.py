@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import LocalError, SaslError, StreamCondition, StreamError
-from jabberd.xmpp.frames import Broken, Frame, Limits, Nonza, StreamEnd, StreamOpened
+from jabberd.xmpp.frames import BadAddress, Limits, Nonza, StreamOpened
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.sasl.mechanism import ClientMechanism, DeriveKey, Response
 from jabberd.xmpp.sasl.offer import Channel
-from jabberd.xmpp.stanza import Iq, qname, read_error
+from jabberd.xmpp.stanza import Iq, Stanza, qname, read_error
 from jabberd.xmpp.stream import elements, events
 from jabberd.xmpp.stream.base import Stream, attr
 from jabberd.xmpp.stream.events import Event
@@ -104,16 +104,8 @@ class InitiatingStream(Stream):
 
     # Frames
 
-    def _frame(self, frame: Frame) -> list[Event]:
-        if isinstance(frame, StreamOpened):
-            return self._opened(frame)
-        if isinstance(frame, StreamEnd):
-            return [self._end(None, by_peer=True)]
-        if isinstance(frame, Broken):
-            raise frame.error
+    def _said(self, frame: Nonza | Stanza | BadAddress) -> list[Event]:
         if isinstance(frame, Nonza):
-            if (frame.ns, frame.name) == (ns.STREAM, "error"):
-                return [self._peer_failed(frame)]
             rule = self.RULES.get((self._state, qname(frame.ns, frame.name)))
             if rule is not None:
                 return rule(self, frame)

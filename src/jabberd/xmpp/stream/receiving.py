@@ -18,7 +18,7 @@ from jabberd.xmpp.error import (
     StreamCondition,
     StreamError,
 )
-from jabberd.xmpp.frames import BadAddress, Broken, Frame, Nonza, StreamEnd, StreamOpened
+from jabberd.xmpp.frames import BadAddress, Nonza
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Stanza, qname
 from jabberd.xmpp.stream import events
@@ -99,13 +99,7 @@ class ReceivingStream(Sasl2Stream):
 
     # Frames
 
-    def _frame(self, frame: Frame) -> list[Event]:
-        if isinstance(frame, StreamOpened):
-            return self._opened(frame)
-        if isinstance(frame, StreamEnd):
-            return [self._end(None, by_peer=True)]
-        if isinstance(frame, Broken):
-            raise frame.error
+    def _said(self, frame: Nonza | Stanza | BadAddress) -> list[Event]:
         if isinstance(frame, Nonza):
             return self._nonza(frame)
         stanza = frame.stanza if isinstance(frame, BadAddress) else frame
@@ -115,8 +109,6 @@ class ReceivingStream(Sasl2Stream):
         rule = self.RULES.get((self._state, qname(nonza.ns, nonza.name)))
         if rule is not None:
             return rule(self, nonza)
-        if (nonza.ns, nonza.name) == (ns.STREAM, "error"):
-            return [self._peer_failed(nonza)]
         return self._out_of_turn(nonza)
 
     def _stanza(self, stanza: Stanza) -> list[Event]:

@@ -16,12 +16,9 @@ from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import LocalError, StanzaError, StreamCondition, StreamError
 from jabberd.xmpp.frames import (
     BadAddress,
-    Broken,
     Frame,
     Limits,
     Nonza,
-    StreamEnd,
-    StreamOpened,
 )
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.scanner import Pool
@@ -125,27 +122,11 @@ class ServerStream(Stream):
 
     # Frames
 
-    def _frame(self, frame: Frame) -> list[Event]:
-        if isinstance(frame, StreamOpened):
-            return self._opened(frame)
-        if isinstance(frame, StreamEnd):
-            return [self._end(None, by_peer=True)]
-        if isinstance(frame, Broken):
-            raise frame.error
+    def _said(self, frame: Nonza | Stanza | BadAddress) -> list[Event]:
         if isinstance(frame, Nonza):
-            if (frame.ns, frame.name) == (ns.STREAM, "error"):
-                return [self._peer_failed(frame)]
             return self._nonza(frame)
         # RFC 6120 §4.9.3.12
         raise StreamError(StreamCondition.NOT_AUTHORIZED, "nothing is proved yet")
-
-    def _opened(self, header: StreamOpened) -> list[Event]:
-        """The peer's stream header; a role's own business.
-
-        Raises:
-            StreamError: the stream cannot go on.
-        """
-        raise LocalError(f"a role says what {header!r} means")
 
     def _flowing(self, frame: Frame) -> list[Event]:
         if self.closed:
