@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jabberd.storage.log_api import Doc, Entry, Flag, Journaled, Relay, Saved, Unit
 from jabberd.storage.open import open_stores
+from jabberd.storage.records import Record
 from jabberd.storage.tables import REVISIONS
 from tests.storage.values import FULL_ITEM, JULIET, JULIETS, NURSE, becomes, commit
 
@@ -38,6 +39,8 @@ async def write(path: Path) -> None:
         await commit(stores.log, unit)
     relay = Relay(stores.log.next_key(3.5), "capulet.example", "montague.example", 4.5, b"<a>\x00")
     await commit(stores.log, Unit(relays=[relay]))
+    record = Record(JULIET, "space", "key", b"value\x00", 5.5)
+    await stores.records("service.example").write([record])
     await stores.close()
 
 

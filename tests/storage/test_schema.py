@@ -24,15 +24,18 @@ from jabberd.storage.api import RosterPage, SchemaTooNew, StorageError, StorageF
 from jabberd.storage.engine import explain, make_engine, parse_url
 from jabberd.storage.log_api import ArchiveQuery, Entry, Journaled, Relay, Restored, Saved, key_at
 from jabberd.storage.open import open_stores
+from jabberd.storage.records import Record
 from jabberd.storage.schema import CURRENT, Schema, _migrate, prepare
 from jabberd.storage.tables import METADATA, REVISION, REVISIONS
 from tests.conftest import Cluster
 from tests.storage.make_fixture import FIXTURES
 from tests.storage.values import FULL_ITEM, JULIET, JULIETS, NURSE, ROMEO
 
-NEXT = """
-revision = "0004"
-down_revision = "0003"
+LAST = REVISIONS[-1]
+COMING = f"{int(LAST) + 1:04}"
+NEXT = f"""
+revision = "{COMING}"
+down_revision = "{LAST}"
 import sqlalchemy as sa
 from alembic import op
 def upgrade():
@@ -80,8 +83,8 @@ def next_schema(tmp_path: Path, revision: str = NEXT) -> Schema:
     """The current schema and one revision more."""
     scripts = tmp_path / "50% migrations"
     shutil.copytree(CURRENT.scripts, scripts)
-    (scripts / "versions" / "v0004_next.py").write_text(revision)
-    return Schema(METADATA, ("0001", "0002", "0003", "0004"), scripts)
+    (scripts / "versions" / f"v{COMING}_next.py").write_text(revision)
+    return Schema(METADATA, (*REVISIONS, COMING), scripts)
 
 
 def test_every_revision_is_known() -> None:
@@ -125,17 +128,17 @@ def test_an_older_database_is_migrated(sql_url: str, tmp_path: Path) -> None:
             prepare(engine, schema)
             prepare(engine, schema)
         assert [(log["event"], log["before"], log["after"]) for log in logs] == [
-            ("storage.migrated", "0003", "0004")
+            ("storage.migrated", LAST, COMING)
         ]
         with engine.connect() as connection:
             assert connection.execute(text("SELECT disabled FROM accounts")).all() == [
                 ("migrated",)
             ]
             assert connection.execute(text("SELECT count(*) FROM extra")).scalar() == 0
-        with pytest.raises(SchemaTooNew, match="'0004'"):
+        with pytest.raises(SchemaTooNew, match=f"'{COMING}'"):
             prepare(engine)
         if engine.dialect.name == "sqlite":
-            copy = tmp_path / "jabberd.sqlite.before-0004"
+            copy = tmp_path / f"jabberd.sqlite.before-{COMING}"
             assert logs[0]["copy"] == str(copy)
             assert stat.S_IMODE(copy.stat().st_mode) == 0o600
             with contextlib.closing(sqlite3.connect(copy)) as old:
@@ -226,6 +229,9 @@ async def test_databases_of_former_versions_open(revision: str, tmp_path: Path) 
         assert key >= key_at(3.5)
     else:
         assert relays == []
+    record = Record(JULIET, "space", "key", b"value\x00", 5.5)
+    kept = await stores.records("service.example").get(JULIET, "space", "key")
+    assert kept == (record if revision >= "0004" else None)
     last = max(one.key for one in (*queued, *relays))
     assert stores.log.next_key(0.0) == last + 1
     await stores.close()

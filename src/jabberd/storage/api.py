@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Protocol
 
 from jabberd.storage.log_api import Log
+from jabberd.storage.records import Records
 from jabberd.xmpp.sasl import keys as sasl
 
 ScramKeys = sasl.ScramKeys
@@ -223,6 +224,9 @@ class Stores(Protocol):
     @property
     def log(self) -> Log:
         """Messages, and sessions with stream management."""
+
+    def records(self, service: str) -> Records:
+        """What a service, such as a gateway, keeps for its users; by its domain."""
 
     async def erase(self, owner: str) -> bool:
         """Remove everything of this owner from every store, in one transaction.

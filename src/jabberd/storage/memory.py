@@ -17,6 +17,8 @@ from jabberd.storage.api import (
     StorageError,
 )
 from jabberd.storage.memory_log import MemoryLog
+from jabberd.storage.memory_records import MemoryRecords, Rows, erase_records
+from jabberd.storage.records import Records
 
 
 class _Door:
@@ -231,6 +233,12 @@ class MemoryStores:
         self.keyvalue = MemoryKeyValue(self._door)
         self.roster = MemoryRoster(self._door)
         self.log = MemoryLog(self._door.check)
+        self._records: dict[str, Rows] = {}
+
+    def records(self, service: str) -> Records:
+        """See `Stores.records`."""
+        self._door.check(service)
+        return MemoryRecords(self._records.setdefault(service, {}), self._door.check)
 
     async def erase(self, owner: str) -> bool:
         """See `Stores.erase`."""
@@ -238,6 +246,8 @@ class MemoryStores:
         await self.keyvalue.erase(owner)
         await self.roster.erase(owner)
         await self.log.erase(owner)
+        for rows in self._records.values():
+            erase_records(rows, owner)
         return existed
 
     async def close(self) -> None:

@@ -20,7 +20,9 @@ from jabberd.storage import limits
 from jabberd.storage.api import Account, AccountExists, Accounts, ScramKeys
 from jabberd.storage.log_write import LogWriter
 from jabberd.storage.recent import RecentAccounts
+from jabberd.storage.records import Records
 from jabberd.storage.sql_log import SqlLog, Start
+from jabberd.storage.sql_records import SqlRecords, erase_records
 from jabberd.storage.sql_roster import SqlRoster, erase_roster
 from jabberd.storage.tables import ACCOUNTS, KEYVALUE
 from jabberd.storage.upsert import Upsert
@@ -208,7 +210,7 @@ class SqlStores:
     """
 
     def __init__(self, engine: Engine, begun: Start, *, patience: float) -> None:
-        upsert = Upsert(engine.dialect.name)
+        upsert = self._upsert = Upsert(engine.dialect.name)
         self._writer = LogWriter(begun.dialect, begun.shared, begun.texts)
         self.database = Database(engine, patience=patience, ended=self._writer.ended)
         accounts = SqlAccounts(self.database, upsert)
@@ -217,6 +219,10 @@ class SqlStores:
         self.keyvalue = SqlKeyValue(self.database, upsert)
         self.roster = SqlRoster(self.database, upsert)
         self.log = SqlLog(begun, self._writer, self.database)
+
+    def records(self, service: str) -> Records:
+        """See `Stores.records`."""
+        return SqlRecords(self.database, self._upsert, service)
 
     async def erase(self, owner: str) -> bool:
         """See `Stores.erase`."""
@@ -238,6 +244,7 @@ class SqlStores:
         what = {"owner": owner}
         connection.execute(_VALUE_ERASE, what)
         erase_roster(connection, owner)
+        erase_records(connection, owner)
         self._writer.erase(connection, owner)
         return connection.execute(_ACCOUNT_ERASE, what).rowcount > 0
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every schema there ever was, oldest first; the last one is the one below."""
 
 METADATA = MetaData()
@@ -80,6 +80,20 @@ ROSTER_ITEMS = Table(
     Column("approved", Boolean(), nullable=False),
     Column("listed", Boolean(), nullable=False),
     sqlite_with_rowid=False,
+)
+
+# In this order a service's records of one kind lie together, for whoever goes through all of them.
+RECORDS = Table(
+    "records",
+    METADATA,
+    Column("service", _TEXT, primary_key=True),
+    Column("space", _TEXT, primary_key=True),
+    Column("owner", _TEXT, primary_key=True),
+    Column("key", _TEXT, primary_key=True),
+    Column("at", Double(), nullable=False),
+    Column("value", LargeBinary(), nullable=False),
+    Index("records_by_age", "service", "space", "at"),
+    Index("records_by_owner", "owner", "service"),
 )
 
 # Owners and peers of the log. AUTOINCREMENT: the number of a name that went is never used again,
