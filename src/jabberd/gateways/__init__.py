@@ -1,0 +1,1 @@
+"""Transports: services by which users reach people of other networks (XEP-0100)."""
