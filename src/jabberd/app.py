@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from jabberd.core import log
 from jabberd.core.accounts import AccountHooks, AccountService
 from jabberd.core.admin import ServerProcess, all_commands
 from jabberd.core.admin_check import OwnDomains
+from jabberd.core.admin_gateways import GatewayView
 from jabberd.core.admin_s2s import ServersView
 from jabberd.core.command import CommandError, CommandRegistry
 from jabberd.core.derive import Deriver
@@ -116,6 +117,7 @@ class RunningServer:
                     lambda: assembly.clients,
                     lambda: _servers(assembly),
                     lambda: _own_domains(assembly),
+                    lambda: _gateways(assembly),
                 )
             )
             assembly.load_modules(commands)
@@ -124,6 +126,7 @@ class RunningServer:
             await assembly.restore()
             await control.start()
             assembly.listen()
+            await assembly.begin()
         except OSError as error:
             await self.stop()
             raise StartError(f"cannot make the control socket: {error.strerror}") from None
@@ -232,6 +235,10 @@ def _servers(assembly: Assembly) -> ServersView | None:
     if assembly.federation is None:
         return None
     return assembly.federation.view(assembly.hosts)
+
+
+def _gateways(assembly: Assembly) -> Sequence[GatewayView]:
+    return assembly.transports.infos() if assembly.transports is not None else ()
 
 
 def _own_domains(assembly: Assembly) -> OwnDomains:

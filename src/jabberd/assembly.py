@@ -57,6 +57,7 @@ from jabberd.xmpp.jid import JID
 if TYPE_CHECKING:
     from jabberd.edge.servers import Servers
     from jabberd.federation import Federation
+    from jabberd.transports import Transports
 
 _log: Final = structlog.get_logger("jabberd")
 # So many of the newest messages are recognised when they are sent again after a restart.
@@ -88,6 +89,7 @@ class Assembly:
         tls: certificates.
         door: what clients' connections share.
         components: what external components' connections share.
+        transports: gateways inside this server; None where there are none.
         federation: other servers; None where this one talks to no others.
         ledger: the durable log.
         admission: counts connections.
@@ -109,6 +111,7 @@ class Assembly:
     door: ClientDoor
     components: ComponentDoor
     federation: Federation | None
+    transports: Transports | None
     ledger: Ledger
     admission: Admission
     listeners: list[tuple[str, Listener]] = field(default_factory=list)
@@ -216,7 +219,9 @@ class Assembly:
         admission = Admission(config.limits.connections, config.limits.connections_per_address)
         return cls(
             config, clock, stores, deriver, journal, sessions, router, hosts, accounts, clients,
-            tls, door, components, federation, ledger, admission, warnings=list(tls.warnings),
+            tls, door, components, federation,
+            _transports(config, stores, router, ledger, hosts, clock),
+            ledger, admission, warnings=list(tls.warnings),
         )  # fmt: skip
 
     def load_modules(self, commands: CommandRegistry) -> None:
@@ -277,6 +282,16 @@ class Assembly:
                     required = address.starttls_required is not False
                     self._listen(kind, address, partial(_incoming, servers, required))
             servers.begin()
+
+    async def begin(self) -> None:
+        """Start what comes after everything listens: the gateways.
+
+        Raises:
+            StartError: one cannot start; the message says why.
+            StorageError: the database cannot be read.
+        """
+        if self.transports is not None:
+            await self.transports.start()
 
     def _clients(self, entrance: Entrance) -> Callable[[], Machine]:
         return lambda: ClientConnection(self.door, entrance)
@@ -364,6 +379,8 @@ class Assembly:
         """
         for _, listener in self.listeners:
             listener.stop_accepting()
+        if self.transports is not None:
+            await self.transports.stop()
         self.door.resumptions.save()
         self.door.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
         self.components.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
@@ -404,6 +421,30 @@ def _federation(
         token=token,
         before=stream_limits(config.limits)[0],
         hosts=hosts,
+    )
+
+
+def _transports(
+    config: Config,
+    stores: Stores,
+    router: Router,
+    ledger: Ledger,
+    hosts: dict[str, LocalHost],
+    clock: SystemClock,
+) -> Transports | None:
+    if not any(not one.server for one in config.gateway.values()):
+        return None
+    # As above: a server without gateways does without what they need.
+    from jabberd.transports import Transports  # noqa: PLC0415
+
+    return Transports(
+        config,
+        stores=stores,
+        router=router,
+        turns=ledger.turns,
+        clock=clock,
+        token=token,
+        listed=lambda domain, up: _list_component(hosts, domain, up=up),
     )
 
 

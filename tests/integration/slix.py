@@ -64,10 +64,12 @@ class Slix:
             "session_start",
             "failed_all_auth",
             "message",
+            "message_error",
             "presence_subscribe",
             "presence_subscribed",
             "presence_available",
             "presence_dnd",
+            "presence_error",
             "presence_unavailable",
             "roster_update",
             "disconnected",
@@ -75,6 +77,10 @@ class Slix:
             "sm_failed",
             "carbon_received",
             "carbon_sent",
+            "receipt_received",
+            "marker_displayed",
+            "reactions",
+            "chatstate_composing",
         ):
             self.client.add_event_handler(name, self._note(name))
 

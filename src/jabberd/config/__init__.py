@@ -9,6 +9,7 @@ from jabberd.config.effective import (
     reloadable_changes,
 )
 from jabberd.config.federation import Federation, PeerConfig
+from jabberd.config.gateway import GatewayConfig, NetworkChoice
 from jabberd.config.load import data_folder, load, reload
 from jabberd.config.problems import ConfigError, Problem, StartError
 from jabberd.config.shape import (
@@ -36,6 +37,7 @@ __all__ = [
     "ConfigError",
     "Effective",
     "Federation",
+    "GatewayConfig",
     "HostConfig",
     "Journal",
     "Limits",
@@ -43,6 +45,7 @@ __all__ = [
     "Listener",
     "Log",
     "ModuleChoice",
+    "NetworkChoice",
     "Passwords",
     "PeerConfig",
     "Problem",

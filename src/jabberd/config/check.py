@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
 
+from jabberd.config.gateway import GatewayConfig, NetworkChoice
 from jabberd.config.shape import LISTENERS, ComponentConfig, Config, HostConfig
 
 Found = tuple[tuple[str, ...], str]
@@ -34,12 +35,25 @@ def absolute_paths(config: Config, base: Callable[[tuple[str, ...]], Path]) -> C
     def component(name: str, table: ComponentConfig) -> ComponentConfig:
         return replace(table, secret_file=fix(table.secret_file, "component", name, "secret_file"))
 
+    def gateway(name: str, table: GatewayConfig) -> GatewayConfig:
+        return replace(table, secret_file=fix(table.secret_file, "gateway", name, "secret_file"))
+
+    def network(name: str, choice: NetworkChoice) -> NetworkChoice:
+        paths = {
+            one.name: fix(value, "gateway", name, one.name)
+            for one in fields(choice.options)
+            if isinstance(value := getattr(choice.options, one.name), Path)
+        }
+        return replace(choice, options=replace(choice.options, **paths)) if paths else choice
+
     return replace(
         config,
         data=fix(config.data, "data") or config.data,
         storage_file=fix(config.storage_file, "storage_file"),
         host={name: host(name, table) for name, table in config.host.items()},
         component={name: component(name, table) for name, table in config.component.items()},
+        gateway={name: gateway(name, table) for name, table in config.gateway.items()},
+        networks={name: network(name, choice) for name, choice in config.networks.items()},
         federation=replace(
             config.federation,
             authorities=fix(config.federation.authorities, "federation", "authorities"),
@@ -52,24 +66,51 @@ def secrets(config: Config, environ: Mapping[str, str]) -> tuple[Config, list[Fo
     problems: list[Found] = []
     components: dict[str, ComponentConfig] = {}
     for name, table in config.component.items():
-        secret, at = table.secret, ("component", name)
-        if table.secret_file is not None:
-            secret, why = _read(table.secret_file)
-            problems += [((*at, "secret_file"), why)] if why else []
-        elif table.secret_env:
-            secret = environ.get(table.secret_env, "")
-            why = f"the environment variable {table.secret_env} is not set"
-            problems += [] if secret else [((*at, "secret_env"), why)]
+        secret = _secret(table, ("component", name), environ, problems)
         # __post_init__ wants one source of the secret, and this is it from now on.
         components[name] = ComponentConfig(secret) if secret else table
+    gateways = {
+        name: _with_secret(gateway, ("gateway", name), environ, problems)
+        for name, gateway in config.gateway.items()
+    }
     storage = config.storage
     if config.storage_file is not None:
         storage, why = _read(config.storage_file)
         problems += [(("storage_file",), why)] if why else []
     try:
-        return replace(config, component=components, storage=storage or config.storage), problems
+        known = replace(config, component=components, gateway=gateways)
+        return replace(known, storage=storage or config.storage), problems
     except ValueError as error:
         return config, [*problems, (("storage_file",), str(error))]
+
+
+def _with_secret(
+    table: GatewayConfig,
+    at: tuple[str, ...],
+    environ: Mapping[str, str],
+    problems: list[Found],
+) -> GatewayConfig:
+    secret = _secret(table, at, environ, problems) if table.server else ""
+    return replace(table, secret=secret, secret_file=None, secret_env="") if secret else table
+
+
+def _secret(
+    table: ComponentConfig | GatewayConfig,
+    at: tuple[str, ...],
+    environ: Mapping[str, str],
+    problems: list[Found],
+) -> str:
+    """The secret of a component, from where its table says it is; "" with a problem noted."""
+    if table.secret_file is not None:
+        secret, why = _read(table.secret_file)
+        problems += [((*at, "secret_file"), why)] if why else []
+        return secret
+    if table.secret_env:
+        secret = environ.get(table.secret_env, "")
+        why = f"the environment variable {table.secret_env} is not set"
+        problems += [] if secret else [((*at, "secret_env"), why)]
+        return secret
+    return table.secret
 
 
 def _read(file: Path) -> tuple[str, str]:
@@ -92,6 +133,10 @@ def consistency(config: Config) -> Iterator[Found]:
     for name in config.component:
         if name in config.host:
             yield ("component", name), "this is a host of this server: expected a domain of its own"
+    for name in config.gateway:
+        if name in config.host or name in config.component:
+            what = "this is another domain of this server: expected one of its own"
+            yield ("gateway", name), what
     if config.component and not config.listen.component:
         example = 'component = ["127.0.0.1:5347"]'
         what = f"there are components, but no address for them: expected for example {example}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from jabberd.config.problems import dotted
 from jabberd.config.shape import Config, Listener
-from jabberd.config.walk import flatten
+from jabberd.config.walk import Hidden, flatten
 
 _LIVE_OF_HOST = {("certificate",), ("key",), ("client_ca",), ("federation",)}
 FIXED_FEDERATION = {
@@ -93,7 +93,7 @@ def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> st
         origin = origins.get(path[:length])
         if origin is not None:
             return origin
-    if path[0] == "component" and path[2:] == ("secret",):
+    if path[0] in {"component", "gateway"} and path[2:] == ("secret",):
         for key in ("secret_file", "secret_env"):
             if (*path[:2], key) in origins:
                 return origins[(*path[:2], key)]
@@ -101,8 +101,8 @@ def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> st
 
 
 def _shown(path: tuple[str, ...], value: Any) -> str:
-    if path[0] == "component" and path[-1] == "secret":
-        return "(secret)"
+    if isinstance(value, Hidden):
+        return "(secret)" if value.value else toml("")
     if path == ("storage",):
         return toml(re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:(secret)@", value))
     return toml(value)

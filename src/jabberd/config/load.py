@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from jabberd.config import check, environment, texts
+from jabberd.config import check, environment, networks, texts
 from jabberd.config.catalogue import Catalogue, ModuleSpec, NotAModule, from_path, installed
+from jabberd.config.gateway import GatewayConfig, NetworkChoice
 from jabberd.config.problems import (
     ConfigError,
     Problem,
@@ -27,7 +28,7 @@ from jabberd.config.problems import (
 )
 from jabberd.config.problems import Path as KeyPath
 from jabberd.config.shape import Config, ModuleChoice, Source
-from jabberd.config.walk import SWITCHED, is_table, keys_of, type_at
+from jabberd.config.walk import OWN, SWITCHED, is_table, keys_of, type_at
 
 
 def load(
@@ -151,12 +152,13 @@ class _Loader:
         self._unknown_source()
         self._listeners()
         self._hosts()
+        chosen = self._networks()
         config = self._validated(Config, self._raw, ())
         if config is None or self._problems:
             raise ConfigError(self._problems)
         hosts = {name: replace(h, modules=self._modules[name]) for name, h in config.host.items()}
         source = replace(source, origins=self.origins)  # by canonical names now
-        config = replace(config, host=hosts, source=source)
+        config = replace(config, host=hosts, networks=chosen, source=source)
         config = check.absolute_paths(config, self._base)
         config, problems = check.secrets(config, self._environ)
         problems = [*problems, *check.consistency(config)]
@@ -180,9 +182,10 @@ class _Loader:
         self.origins[path] = origin
 
     def _unknown_source(self) -> None:
-        if "source" in self._raw:
-            del self._raw["source"]
-            self._problem_at(("source",), no_such_key("source", keys_of(Config)))
+        for name in OWN:
+            if name in self._raw:
+                del self._raw[name]
+                self._problem_at((name,), no_such_key(name, keys_of(Config)))
 
     def _listeners(self) -> None:
         """A plain string stands for a table with only an address."""
@@ -195,7 +198,7 @@ class _Loader:
 
     def _hosts(self) -> None:
         """Names of tables that are domains in their canonical form, and the hosts' modules."""
-        for key in ("host", "component", "peer", "route"):
+        for key in ("host", "component", "gateway", "peer", "route"):
             tables = self._raw.get(key)
             if isinstance(tables, dict):
                 self._raw[key] = {
@@ -207,6 +210,26 @@ class _Loader:
         for domain, table in hosts.items() if isinstance(hosts, dict) else ():
             given = table.pop("modules", {}) if isinstance(table, dict) else {}
             self._modules[domain] = tuple(self._choices(("host", domain, "modules"), given))
+
+    def _networks(self) -> dict[str, NetworkChoice]:
+        """What a gateway's table has beside its own keys are options of its network."""
+        chosen: dict[str, NetworkChoice] = {}
+        tables = self._raw.get("gateway")
+        for domain, table in tables.items() if isinstance(tables, dict) else ():
+            here = ("gateway", domain)
+            if not isinstance(table, dict) or not isinstance(table.get("network"), str):
+                continue  # validation says so
+            own = keys_of(GatewayConfig)
+            options = {key: table.pop(key) for key in list(table) if key not in own}
+            try:
+                spec = networks.find(table["network"])
+            except NotAModule as error:
+                self._problem_at((*here, "network"), str(error))
+                continue
+            made = self._validated(spec.options, options, here)
+            if made is not None:
+                chosen[domain] = NetworkChoice(spec.name, made, spec.load)
+        return chosen
 
     def _domain(self, path: tuple[str, str], tables: Mapping[str, Any]) -> str:
         name = path[1]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from jabberd.config.federation import Federation, PeerConfig, Proof
+from jabberd.config.gateway import GatewayConfig, NetworkChoice
 from jabberd.config.texts import PathText, Positive, RouteText, check_network, parse_address
 from jabberd.core.module import Host, Module
 
@@ -338,11 +339,13 @@ class Config:
         journal: what `jabberd trace` remembers.
         host: the hosts that this server is; "localhost" unless any is given.
         component: the external components that may connect.
+        gateway: gateways to foreign networks.
         federation: other servers; `false` for none.
         peer: what is special about single ones.
         route: where other servers are, by their domain, instead of what the DNS says:
             "10.0.0.5:5269", or "tls:10.0.0.5:5270" for TLS from the first byte. Can be changed by
             a reload.
+        networks: the networks of the gateways, by their domains.
         source: where all this came from.
     """
 
@@ -359,9 +362,11 @@ class Config:
     journal: Journal = Journal()
     host: Mapping[str, HostConfig] = field(default_factory=lambda: {"localhost": HostConfig()})
     component: Mapping[str, ComponentConfig] = field(default_factory=dict)
+    gateway: Mapping[str, GatewayConfig] = field(default_factory=dict)
     federation: Federation = field(default_factory=Federation)
     peer: Mapping[str, PeerConfig] = field(default_factory=dict)
     route: Mapping[str, RouteText] = field(default_factory=dict)
+    networks: Mapping[str, NetworkChoice] = field(default_factory=dict)
     source: Source = field(default=Source(), compare=False)
 
     def __post_init__(self) -> None:

@@ -15,11 +15,26 @@ SWITCHED: Final = ("federation",)
 """A table that `true` or `false` stands for as well: it is the value of `enabled` in it then."""
 
 
+OWN: Final = ("networks", "source")
+"""Fields of `Config` that are no keys: what was made of the keys, and where they came from."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hidden:
+    """A value that is compared but never shown.
+
+    Attributes:
+        value: it.
+    """
+
+    value: Any = dataclasses.field(repr=False)
+
+
 def keys_of(cls: type[Any]) -> dict[str, Any]:
-    """The keys of a table with their types; `Config.source` is not one."""
+    """The keys of a table with their types; what is `Config`'s own is not one."""
     hints = typing.get_type_hints(cls, include_extras=True)
     names = [f.name for f in dataclasses.fields(cls) if f.init]
-    return {name: hints[name] for name in names if not (cls is Config and name == "source")}
+    return {name: hints[name] for name in names if not (cls is Config and name in OWN)}
 
 
 def bare(hint: Any) -> Any:
@@ -78,8 +93,16 @@ def flatten(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
             if not dataclasses.fields(choice.options):
                 yield here, True
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        secret = {f.name for f in dataclasses.fields(value) if f.metadata.get("secret")}
         for name in keys_of(type(value)):
-            yield from flatten(getattr(value, name), (*path, name))
+            inner = getattr(value, name)
+            if name in secret:
+                yield (*path, name), Hidden(inner)
+            else:
+                yield from flatten(inner, (*path, name))
+        if isinstance(value, Config):
+            for domain, choice in value.networks.items():
+                yield from flatten(choice.options, ("gateway", domain))
     elif isinstance(value, Mapping):
         for name, item in value.items():
             yield from flatten(item, (*path, str(name)))

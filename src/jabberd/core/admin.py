@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from jabberd.core.accounts import AccountError, AccountService
 from jabberd.core.admin_check import CheckCommand, OwnDomains
+from jabberd.core.admin_gateways import GatewayCommands, GatewayView
 from jabberd.core.admin_s2s import ServersCommands, ServersView
 from jabberd.core.command import Command, CommandError, Doc, Table
 from jabberd.core.derive import DeriveBusy
@@ -49,6 +50,7 @@ def all_commands(  # noqa: PLR0913 -- one for each service
     clients: Callable[[], ClientService] = nowhere,
     servers: Callable[[], ServersView | None] = nowhere,
     own: Callable[[], OwnDomains] = nowhere,
+    gateways: Callable[[], Sequence[GatewayView]] = nowhere,
 ) -> list[Command]:
     """Every command of the spine; `push` finds what notifies the clients of an account."""
     return [
@@ -58,6 +60,7 @@ def all_commands(  # noqa: PLR0913 -- one for each service
         *SessionCommands(sessions).commands(),
         *ServersCommands(servers).commands(),
         *CheckCommand(own).commands(),
+        *GatewayCommands(gateways).commands(),
         *ServerCommands(process or ServerProcess()).commands(),
     ]
 

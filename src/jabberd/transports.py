@@ -1,0 +1,209 @@
+"""Gateways, as the configuration has them: inside the server, or as a process of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import metadata
+from typing import Final
+
+import structlog
+
+from jabberd.config import Config, StartError
+from jabberd.config.folder import secret
+from jabberd.core.admin_gateways import GatewayUser
+from jabberd.core.router import Router
+from jabberd.core.turns import Turns
+from jabberd.edge.local import LocalComponent
+from jabberd.gateways.gateway import Gateway, Options
+from jabberd.gateways.link import Far, Link
+from jabberd.gateways.vault import KEY_BYTES
+from jabberd.net.clock import Clock
+from jabberd.storage.api import Stores
+from jabberd.xmpp.jid import JID
+
+_log: Final = structlog.get_logger("jabberd.gateway")
+
+
+class GatewayInfo:
+    """What the operator sees of a gateway (`core.admin_gateways.GatewayView`).
+
+    Args:
+        gateway: which.
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, gateway: Gateway, now: Callable[[], float]) -> None:
+        self._gateway = gateway
+        self._now = now
+
+    @property
+    def domain(self) -> str:
+        """See `GatewayView.domain`."""
+        return self._gateway.domain
+
+    @property
+    def network(self) -> str:
+        """See `GatewayView.network`."""
+        return self._gateway.network.title
+
+    def members(self) -> Sequence[GatewayUser]:
+        """See `GatewayView.members`."""
+        return [
+            GatewayUser(
+                session.user.jid.text,
+                session.user.name,
+                session.state.value,
+                int(self._now() - session.since),
+                len(session.outbox),
+                session.problem,
+            )
+            for session in self._gateway.sessions()
+        ]
+
+
+class Transports:
+    """The gateways inside a server.
+
+    Args:
+        config: of the server.
+        stores: durable state.
+        router: gets a route for each gateway.
+        turns: tell when something is on the disk.
+        clock: the time.
+        token: makes unpredictable strings.
+        listed: told of a gateway's domain when it has come, or gone.
+
+    Raises:
+        StartError: the key of the credentials cannot be had.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        stores: Stores,
+        router: Router,
+        turns: Turns,
+        clock: Clock,
+        token: Callable[[], str],
+        listed: Callable[[str, bool], None],
+    ) -> None:
+        self._listed = listed
+        self._router = router
+        self._links: dict[str, LocalComponent] = {}
+        self._gateways: dict[str, Gateway] = {}
+        self._now = clock.now
+        for name, choice in config.networks.items():
+            if config.gateway[name].server:
+                continue  # it runs in a process of its own
+            domain = JID.parse(name)
+            link = self._links[name] = LocalComponent(
+                domain,
+                JID.parse(_host_of(name, config)),
+                router=router,
+                turns=turns,
+                log=stores.log,
+                token=token,
+            )
+            self._gateways[name] = Gateway(
+                choice.load(choice.options),
+                options(config, name),
+                stores.records(name),
+                partial(_linked, link),
+                clock.now,
+                token,
+            )
+
+    def __len__(self) -> int:
+        return len(self._gateways)
+
+    @property
+    def servers(self) -> Mapping[str, JID]:
+        """Gateways by their domain, each with the host that it belongs to."""
+        return {name: link.server for name, link in self._links.items()}
+
+    def infos(self) -> Sequence[GatewayInfo]:
+        """What the operator sees."""
+        return [GatewayInfo(gateway, self._now) for gateway in self._gateways.values()]
+
+    async def start(self) -> None:
+        """Begin, one after the other.
+
+        Raises:
+            StartError: a network cannot begin.
+            StorageError: the database cannot be read.
+        """
+        for name, gateway in self._gateways.items():
+            try:
+                await gateway.start()
+            except OSError as error:
+                raise StartError(f"the gateway {name} cannot start: {error}") from None
+            link = self._links[name]
+            link.contain(gateway)
+            self._router.add(name, link)
+            self._listed(name, True)
+            gateway.up()
+
+    async def stop(self) -> None:
+        """End."""
+        for name, gateway in self._gateways.items():
+            await gateway.stop()
+            self._router.remove(name)
+
+
+def options(config: Config, name: str) -> Options:
+    """What a gateway is made of.
+
+    Raises:
+        StartError: the key of the credentials cannot be had.
+    """
+    table = config.gateway[name]
+    above = name.partition(".")[2]
+    allow = table.allow or ((above,) if table.server else tuple(config.host))
+    # Inside the server, its own certificate is what the gateway would check: often a self-signed
+    # one, and the connection does not leave this machine.
+    return Options(
+        JID.parse(name), frozenset(allow), key_of(config, name), _version(),
+        verify_uploads=bool(table.server),
+    )  # fmt: skip
+
+
+def key_of(config: Config, name: str) -> bytes:
+    """The key that the credentials of a gateway's users are encrypted with.
+
+    Raises:
+        StartError: it cannot be had.
+    """
+    variable = config.gateway[name].key_env
+    if not variable:
+        return secret(config.data, "gateways", KEY_BYTES)
+    text = os.environ.get(variable, "")
+    if not text:
+        raise StartError(f"the environment variable {variable} (gateway.{name}) is not set")
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        digits = 2 * KEY_BYTES
+        expected = f"expected {digits} hexadecimal digits, as `openssl rand -hex {KEY_BYTES}` makes"
+        raise StartError(f"the environment variable {variable} is no key: {expected}")
+    return key
+
+
+def _version() -> str:
+    try:
+        return metadata.version("jabberd")
+    except metadata.PackageNotFoundError:  # run from its source
+        return "0"
+
+
+def _linked(link: LocalComponent, _far: Far) -> Link:
+    return link
+
+
+def _host_of(name: str, config: Config) -> str:
+    above = name.partition(".")[2]
+    return above if above in config.host else next(iter(config.host))
