@@ -35,6 +35,7 @@ from jabberd.xmpp.stream.events import Event
 
 HANDSHAKE: Final = "handshake"
 """What stands in place of a SASL mechanism's name in the events of this stream."""
+_SM: Final = f" xmlns:sm='{ns.SM}'"
 
 
 class ComponentStream(Stream):
@@ -42,7 +43,7 @@ class ComponentStream(Stream):
 
     Besides `Closed`, its events are `AuthenticationFailed` (the stream is closed next),
     `Authenticated` (with the component's domain as account), and then stanzas, whose `from` is
-    of that domain, and `BadAddress` for stanzas whose `to` is no address.
+    of that domain, `BadAddress` for stanzas whose `to` is no address, and `Nonza` (of XEP-0198).
 
     Args:
         secret: of a component, by its domain; raises StreamError to turn it away:
@@ -100,8 +101,10 @@ class ComponentStream(Stream):
     def _opened(self, header: StreamOpened) -> list[Event]:
         domain, error = self._choose(header)
         self._id = self._token()
-        # XEP-0114 §3, example 2: neither a version nor features.
-        self._write_header(attr("from", domain.text if domain else "") + attr("id", self._id))
+        # XEP-0114 §3, example 2: neither a version nor features. That there is stream management
+        # is told by a prefix, as with dialback (XEP-0220 §2.4.1): who does not look for it does
+        # not notice.
+        self._write_header(_SM + attr("from", domain.text if domain else "") + attr("id", self._id))
         if error is not None:
             raise error
         self._domain = domain
@@ -154,7 +157,7 @@ class ComponentStream(Stream):
                 return [rescoped(frame, ns.COMPONENT)]
             if isinstance(frame, BadAddress):
                 self._check_bad(frame)
-            elif isinstance(frame, Nonza):
+            elif isinstance(frame, Nonza) and frame.ns != ns.SM:
                 if (frame.ns, frame.name) == (ns.STREAM, "error"):
                     return [self._peer_failed(frame)]
                 text = f"<{frame.name[:50]}/> is not understood here"
