@@ -13,8 +13,8 @@ from jabberd.config.folder import secret
 from jabberd.core.admin_s2s import ServersView
 from jabberd.core.host import LocalHost
 from jabberd.core.keeper import Ledger
+from jabberd.core.returned import Returns
 from jabberd.core.router import Router
-from jabberd.core.session import Session
 from jabberd.edge.finder import Finder
 from jabberd.edge.peers import Peers, Policy
 from jabberd.edge.probe import Ask, Probe
@@ -26,10 +26,7 @@ from jabberd.net.dns import Resolver, Target
 from jabberd.net.listen import parse_network
 from jabberd.net.tls import TlsContexts
 from jabberd.net.trust import Trust, TrustError
-from jabberd.storage.log_api import Flag
 from jabberd.xmpp.frames import Limits
-from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Message, Stanza
 
 _log: Final = structlog.get_logger("jabberd.s2s")
 _POLICIES: Final = {
@@ -96,9 +93,7 @@ class Federation:
             secret=secret(config.data, "dialback"),
             bounds=bounds(config, before),
             verifications=federation.verifications,
-            forget_sent=lambda stanza, session: forget_sent(hosts, stanza, session),
-            is_away=lambda jid: is_away(hosts, jid),
-            keep=lambda message: keep_for(hosts, message),
+            returns=Returns(router, hosts),
         )
 
     def view(self, hosts: Mapping[str, LocalHost]) -> ServersView:
@@ -115,31 +110,6 @@ class Federation:
         self.finder.routes = routes(config)
         self.servers.peers = peers(config)
         self.servers.adjust(bounds(config, before))
-
-
-def forget_sent(hosts: Mapping[str, LocalHost], stanza: Stanza, session: Session) -> None:
-    """A session's message was refused: it may be sent again."""
-    if isinstance(stanza, Message):
-        hosts[session.jid.domain].keeper.forget_sent(stanza, session)
-
-
-def is_away(hosts: Mapping[str, LocalHost], jid: JID) -> bool:
-    """Whether an address is of an account of ours whose client is not there."""
-    host = hosts.get(jid.domain)
-    if host is None or not jid.local:
-        return False
-    sessions = host.sessions(jid.bare)
-    return not any(session.jid == jid for session in sessions) if jid.resource else not sessions
-
-
-async def keep_for(hosts: Mapping[str, LocalHost], message: Message) -> None:
-    """Keep a message for an account of ours, if there is such an account, until it comes."""
-    if message.to is None:
-        return
-    host, account = hosts[message.to.domain], message.to.bare
-    if await host.stores.accounts.get(account.text) is not None:
-        flags = Flag.VISIBLE if host.keeper.rules is not None else Flag(0)
-        host.keeper.store(message, account, None, int(flags))
 
 
 def peers(config: Config) -> Peers:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from jabberd import federation
+from jabberd.core.returned import Returns
 from jabberd.core.verdict import VERDICTS, Verdict
 from jabberd.edge.peers import Peers
 from jabberd.edge.s2s_in import IncomingServer
@@ -88,7 +88,6 @@ class Server:
                 ["nobody.invalid"], authorities, folder / "nobody.key", now=clock.now()
             )
         tls = TlsContexts(TlsConfig((HostTls((domain,), *certificate),)))
-        hosts = {domain: self.world.host}
         self.servers = Servers(
             router=self.world.router,
             turns=self.world.ledger.turns,
@@ -103,9 +102,7 @@ class Server:
             secret=secrets.token_bytes(16),
             bounds=Bounds(Limits(stanza_bytes=10_000), Limits()),
             verifications=20,
-            forget_sent=lambda stanza, session: federation.forget_sent(hosts, stanza, session),
-            is_away=lambda jid: federation.is_away(hosts, jid),
-            keep=lambda message: federation.keep_for(hosts, message),
+            returns=Returns(self.world.router, {domain: self.world.host}),
         )
         self.world.router.elsewhere = self.servers
         options = PumpOptions(tls=tls, peers=True, alpn=(XMPP_SERVER,))

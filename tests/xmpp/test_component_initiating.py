@@ -59,9 +59,9 @@ def test_the_example_of_the_xep() -> None:
     )
     assert stream.receive(HEADER.encode()) == []
     assert stream.take() == b"<handshake>aaee83c26aeeafcbabeabfcbcd50df997e0a2a1e</handshake>"
-    assert not stream.is_ready
+    before = stream.is_ready
     assert stream.receive(b"<handshake/>") == [Authenticated(DOMAIN, "handshake")]
-    assert stream.is_ready
+    assert (before, stream.is_ready) == (False, True)
     assert not stream.offers_sm
     with pytest.raises(LocalError):
         stream.start()

@@ -1,7 +1,7 @@
-"""What one of our domains has to say to another server, until it is known to have arrived.
+"""What waits for another server, or for a component, until it is known to have arrived.
 
 A message is in the durable queue (`Unit.relays`) before its sender is told that the server has
-it; it leaves the queue when the other server has it for certain, or when it has been given back
+it; it leaves the queue when the other side has it for certain, or when it has been given back
 to its sender with an error. Everything else waits in memory, in the same order.
 """
 
@@ -109,6 +109,7 @@ class Post:
             `failed`.
         seconds: how long a message waits at most.
         bytes: how much may wait for one pair.
+        kind: what is at the other end, for the verdict.
     """
 
     turns: Turns
@@ -119,6 +120,7 @@ class Post:
     connect: Callable[[Outbox], None]
     seconds: float
     bytes: int
+    kind: str = "server"
 
 
 class Outbox:
@@ -152,7 +154,7 @@ class Outbox:
         self._retry_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._arrived: list[int] = []  # keys that the durable queue can forget
-        self._relayed = Relayed(f"server {pair.remote}")
+        self._relayed = Relayed(f"{post.kind} {pair.remote}")
 
     @property
     def waiting(self) -> int:

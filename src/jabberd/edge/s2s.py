@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from jabberd.core.eager import settle, start
-from jabberd.core.resent import Mark, same, unique_of
-from jabberd.core.turn import Turn
-from jabberd.core.verdict import Dropped, Verdict
+from jabberd.edge.acknowledging import Acknowledgements
 from jabberd.edge.outlet import Outlet
 from jabberd.edge.peers import Policy
+from jabberd.edge.repeats import Repeats
 from jabberd.edge.senders import SenderQueues
 from jabberd.net.trust import Fault, Judgement
 from jabberd.net.wire import Wire
-from jabberd.storage.api import StorageError
-from jabberd.storage.log_api import Unit
 from jabberd.xmpp import ns, sm
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
 from jabberd.xmpp.frames import BadAddress, Nonza
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
 
 _log: Final = structlog.get_logger("jabberd.s2s")
 _ROOMY: Final = 256 * 1024  # bytes waiting for the far end, as the pump's own high-water mark
-_SUSPICIOUS: Final = 20
-"""When so many messages on the first stream after a start were new, the others are as well."""
 _BARRIERS: Final = 10  # pings of one stream that wait for what stands before them
 
 
@@ -53,22 +47,18 @@ class ServerConnection:
         proved: how each pair was proved: "EXTERNAL" or "dialback".
     """
 
-    __slots__ = ("_acks", "_barriers", "_before", "_closing", "_managed", "_mark", "_queues",
-                 "_servers", "_suspicious", "_timer", "_wire", "judgements", "outlet",
-                 "proved", "since", "used")  # fmt: skip
+    __slots__ = ("_acks", "_barriers", "_closing", "_queues", "_repeats", "_servers", "_timer",
+                 "_wire", "judgements", "outlet", "proved", "since", "used")  # fmt: skip
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._queues = SenderQueues(self._route, self._room)
-        self._suspicious = 0  # so many messages more are looked for in the log
+        self._repeats = Repeats(servers.resent, servers.log, servers.router.route)
+        self._queues = SenderQueues(self._repeats.route, self._room)
+        self._acks = Acknowledgements(self._queues, servers.turns, self.write_raw)
         self._wire: Wire | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._managed = False  # what the peer sends is counted (XEP-0198)
-        self._before = 0  # so many stanzas came before that
-        self._acks: list[tuple[Turn, int]] = []  # counts to be told once a turn is committed
         self._barriers = 0
         self._closing = False
-        self._mark = Mark()
         self.outlet: Outlet | None = None
         self.proved: dict[Pair, str] = {}
         self.judgements: dict[str, Judgement] = {}
@@ -196,22 +186,11 @@ class ServerConnection:
                 self._barriers += 1
                 self._servers.spawn(self._answer_after(stanza, self._queues.begin()))
                 return
-        elif isinstance(stanza, Message) and self._came_before(stanza):
+        elif isinstance(stanza, Message) and self._repeats.came_before(stanza):
             self._log().debug("a message was sent again", id=stanza.id)
             self._queues.done(self._queues.begin())
             return
         self._queues.put(stanza)
-
-    def _came_before(self, message: Message) -> bool:
-        """Whether the server sends again what it has sent on a stream that broke."""
-        sender, to = message.from_, message.to
-        return (
-            sender is not None
-            and to is not None
-            and self._servers.resent.again(
-                sender.text, to.bare_text, unique_of(message), message.inner, self._mark
-            )
-        )
 
     async def _answer_after(self, ping: Iq, place: int) -> None:
         """Answer a ping of a server itself once all before it is done, and on the disk.
@@ -226,33 +205,11 @@ class ServerConnection:
             self._queues.done(place)
         self._servers.router.route(ping)
 
-    def _route(self, stanza: Stanza) -> Verdict | asyncio.Task[Verdict]:
-        if self._suspicious and isinstance(stanza, Message) and stanza.to is not None:
-            return start(self._look_and_route(stanza))
-        return self._servers.router.route(stanza)
-
-    async def _look_and_route(self, message: Message) -> Verdict:
-        """What a killed process has written and not acknowledged any more comes again, first."""
-        sender, to = message.from_, message.to
-        name, _ = unique_of(message)
-        if name and sender is not None and to is not None:
-            try:
-                entry = await self._servers.log.find(
-                    to.bare_text, sender.bare_text, name, sent=False
-                )
-            except StorageError:
-                entry = None  # whatever is wrong, the way of the message will tell its sender
-            if entry is not None and same(entry.stanza, message.inner):
-                self._suspicious = _SUSPICIOUS
-                return Dropped("resent", "it is in the log already, and was sent again")
-        self._suspicious = max(0, self._suspicious - 1)
-        return await settle(self._servers.router.route(message))
-
     def _proves(self, pair: Pair, how: str) -> None:
         self._stop_timer()
         self.proved[pair] = how
         if self._servers.meet(pair.remote):
-            self._suspicious = _SUSPICIOUS
+            self._repeats.suspect()
 
     def _bad_address(self, bad: BadAddress) -> None:
         self._queues.done(self._queues.begin())  # it counts as handled (XEP-0198 §4)
@@ -277,7 +234,7 @@ class ServerConnection:
             return
         try:
             if nonza.name == "r":
-                self._acknowledge()
+                self._acks.asked()
             elif nonza.name == "a" and self.outlet is not None:
                 self.outlet.acknowledge(sm.read_a(nonza))
             elif nonza.name == "enable":
@@ -289,60 +246,19 @@ class ServerConnection:
 
     def _enable(self) -> None:
         """Count what the peer sends, and have it count what we send (XEP-0198 §3)."""
-        if self._managed:
+        if self._acks.on:
             self.write_raw(sm.failed(Condition.UNEXPECTED_REQUEST))
             return
-        self._count()
+        self._acks.begin()
         # A session of servers is not resumed: what was not acknowledged is sent again.
         self.write_raw(sm.enabled())
         if self.outlet is not None:
             self.outlet.begin_managing()
 
-    def _count(self) -> None:
-        self._managed = True
-        self._before = self._queues.count
-
     def _sm(self, nonza: Nonza) -> None:
         """Take an answer to `<enable/>`; a receiving stream has asked for nothing."""
         text = f"<{nonza.name[:50]}/> is not understood here"
         raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, text)
-
-    def _acknowledge(self) -> None:
-        if not self._managed:
-            return
-        handled = self._queues.handled
-        self._tell(handled)
-        if handled < self._queues.count and self._barriers < _BARRIERS:
-            self._barriers += 1
-            self._servers.spawn(self._acknowledge_after(self._queues.count))
-
-    async def _acknowledge_after(self, count: int) -> None:
-        """Tell more once it is true: the peer waits with what it sends."""
-        try:
-            await self._queues.reach(count)
-        finally:
-            self._barriers -= 1
-        self._tell(count)
-
-    def _tell(self, count: int) -> None:
-        """Write a count when all that it covers is on the disk."""
-        turn = self._servers.turns.latest()
-        if turn is None:
-            self.write_raw(sm.a((count - self._before) % sm.MODULUS))
-        else:
-            self._acks.append((turn, count))
-            turn.gates[self] = None
-
-    def journal(self, unit: Unit) -> None:
-        """See `core.turn.Gate`: the streams of servers do not outlive the process."""
-
-    def committed(self, _turn: Turn, /) -> None:
-        """See `core.turn.Gate`; where the commit failed, the senders were told."""
-        told = None
-        while self._acks and not self._acks[0][0].pending:
-            told = self._acks.pop(0)[1]  # there are seldom two
-        if told is not None:
-            self.write_raw(sm.a((told - self._before) % sm.MODULUS))
 
     # Certificates
 
@@ -388,7 +304,7 @@ class ServerConnection:
     def _closed(self, event: events.Closed) -> None:
         self._flush()
         why = "it was closed"
-        self._mark.clean = event.error is None and event.by_peer
+        self._repeats.mark.clean = event.error is None and event.by_peer
         if event.error is not None:
             error = event.error
             why = f"{error.condition.value}: {error.text}" if error.text else error.condition.value
@@ -403,7 +319,7 @@ class ServerConnection:
         self._closing = True
         self._stop_timer()
         self._wire = None
-        self._acks.clear()
+        self._acks.end()
         outlet, self.outlet = self.outlet, None
         self._servers.connections.discard(self)
         self._left(why)

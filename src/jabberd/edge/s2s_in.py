@@ -147,7 +147,7 @@ class IncomingServer(ServerConnection):
         # XEP-0288 §2: what we have to say goes over this stream as well.
         self._flush()
         if self.outlet is None:
-            self.outlet = Outlet(self, self._servers.marks, managed=self._managed)
+            self.outlet = Outlet(self, self._servers.marks, managed=self._acks.on)
         self._servers.offer(pair, self.outlet)
 
     def _left(self, why: str) -> None:

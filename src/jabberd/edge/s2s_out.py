@@ -269,7 +269,7 @@ class OutgoingServer(ServerConnection):
             self._asked = True
             self._deadline(self._servers.bounds.negotiation_seconds)
             self._flush()
-            self._count()  # the peer counts what it sends from its answer on
+            self._acks.begin()  # the peer counts what it sends from its answer on
             self.write_raw(sm.ENABLE)
         elif not self._asked:
             self._open(managed=False)
@@ -278,9 +278,9 @@ class OutgoingServer(ServerConnection):
         if not self._asked or self.outlet is not None:
             super()._sm(nonza)
         elif nonza.name in {"enabled", "failed"}:
-            self._managed = nonza.name == "enabled"
-            self._before = self._queues.count
-            self._open(managed=self._managed)
+            self._acks.begin()
+            self._acks.on = nonza.name == "enabled"
+            self._open(managed=self._acks.on)
         else:
             super()._sm(nonza)
 

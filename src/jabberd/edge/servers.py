@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from jabberd.core.resent import Resent
+from jabberd.core.returned import Returns
 from jabberd.core.router import Router
 from jabberd.core.session import Session
 from jabberd.core.turns import Turns
@@ -30,15 +31,13 @@ from jabberd.net.dial import Dialler
 from jabberd.net.dns import Target
 from jabberd.net.tls import TlsContexts
 from jabberd.net.trust import Tlsa, Trust
-from jabberd.storage.api import StorageError
 from jabberd.storage.log_api import Log, Relay
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
 from jabberd.xmpp.frames import Limits
-from jabberd.xmpp.jid import JID
 from jabberd.xmpp.scanner import Pool
-from jabberd.xmpp.stanza import Iq, Message, ParseError, Stanza, error_reply, read_stanza
+from jabberd.xmpp.stanza import ParseError, Stanza, read_stanza
 from jabberd.xmpp.stream.events import Pair
 from jabberd.xmpp.stream.server import ServerPolicy
 from jabberd.xmpp.stream.server_initiating import Purpose
@@ -107,9 +106,7 @@ class Servers:
         secret: which dialback keys are made of.
         bounds: what may be used up.
         verifications: connections at once that claims of strangers may cause.
-        forget_sent: a session's message was refused: it may be sent again.
-        is_away: whether an address is of an account of ours whose client is not there.
-        keep: keeps a message for an account of ours until somebody is there.
+        returns: the way back to senders.
     """
 
     def __init__(  # noqa: PLR0913 -- it is where all of this meets
@@ -128,9 +125,7 @@ class Servers:
         secret: bytes,
         bounds: Bounds,
         verifications: int,
-        forget_sent: Callable[[Stanza, Session], None],
-        is_away: Callable[[JID], bool],
-        keep: Callable[[Message], Coroutine[Any, Any, None]],
+        returns: Returns,
     ) -> None:
         self.router = router
         self.turns = turns
@@ -150,16 +145,13 @@ class Servers:
         self.connections: set[ServerConnection] = set()
         self.refusals: OrderedDict[str, str] = OrderedDict()  # by domain: why it was refused
         self.log = log
-        self._forget_sent = forget_sent
-        self._is_away = is_away
-        self._keep = keep
         self._met: OrderedDict[str, None] = OrderedDict()
         self._outboxes: dict[tuple[str, str], Outbox] = {}  # by pair
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._post = Post(
-            turns, log.next_key, clock.now, self._give_back, self._not_stored, self._connect,
+            turns, log.next_key, clock.now, returns.give_back, returns.not_stored, self._connect,
             bounds.queue_seconds, bounds.queue_bytes,
         )  # fmt: skip
 
@@ -205,26 +197,6 @@ class Servers:
             outbox = self._outboxes[pair] = Outbox(pair, self._post)
             self._sweep_later()
         return outbox
-
-    def _give_back(self, stanza: Stanza, error: StanzaError) -> None:
-        # RFC 6120 §8.3.1: an error is never answered.
-        if stanza.type == "error" or (isinstance(stanza, Iq) and stanza.type == "result"):
-            return
-        _log.info(
-            "given back to its sender", to=str(stanza.to), error=error.condition.value,
-            text=error.text,
-        )  # fmt: skip
-        reply = error_reply(stanza, error)
-        if isinstance(reply, Message) and reply.to is not None and self._is_away(reply.to):
-            # Who wrote it is not there any more: the answer waits, as any message does.
-            self.spawn(self._keep(reply))
-        else:
-            self.router.route(reply)
-
-    def _not_stored(self, stanza: Stanza, origin: Session | None, error: StorageError) -> None:
-        if origin is not None:
-            self._forget_sent(stanza, origin)
-        self.router.failed_later(stanza, origin, error)
 
     # Outgoing streams
 
