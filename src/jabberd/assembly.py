@@ -25,12 +25,14 @@ from jabberd.core.journal import Journal
 from jabberd.core.keeper import Ledger
 from jabberd.core.module import AccountEvent
 from jabberd.core.ports import AccountsApi, ClientsApi, DiscoApi
+from jabberd.core.returned import Returns
 from jabberd.core.router import Router
 from jabberd.core.session import SessionFacts, Sessions
 from jabberd.core.tokens import Vault
 from jabberd.edge.c2s import ClientConnection
 from jabberd.edge.client_session import ClientSession
-from jabberd.edge.component import ComponentConnection, ComponentDoor
+from jabberd.edge.component import ComponentConnection
+from jabberd.edge.component_door import ComponentDoor
 from jabberd.edge.door import ClientDoor, Entrance
 from jabberd.edge.resumption import Resumptions
 from jabberd.net.clock import SystemClock
@@ -201,6 +203,8 @@ class Assembly:
         )
         components = ComponentDoor(
             router=router,
+            ledger=ledger,
+            returns=Returns(router, hosts),
             attempts=Attempts(allowed=config.limits.login_attempts),
             clock=clock,
             token=token,
@@ -211,7 +215,10 @@ class Assembly:
             on_up=lambda domain: _list_component(hosts, domain, up=True),
             on_down=lambda domain: _list_component(hosts, domain, up=False),
         )
-        components.serve({name: one.secret for name, one in config.component.items()})
+        components.serve(
+            {name: one.secret for name, one in config.component.items()},
+            {name: one.queue_seconds for name, one in config.component.items()},
+        )
         federation = None
         if config.federates:
             federation = _federation(config, router, hosts, ledger, tls, clock)
@@ -257,8 +264,9 @@ class Assembly:
         count = await resumptions.restore(await log.recover(), make)
         if count:
             _log.info("sessions wait for their clients", sessions=count)
+        relays = self.components.restore(await log.relays())
         if self.federation is not None:
-            self.federation.servers.restore(await log.relays())
+            self.federation.servers.restore(relays)
 
     def listen(self) -> None:
         """Accept connections.
@@ -394,6 +402,7 @@ class Assembly:
         await asyncio.gather(
             *(one.stop() for kind, one in self.listeners if kind in _BETWEEN_SERVERS)
         )
+        self.components.close()
         self.door.resumptions.close()
         await self.ledger.turns.close()
         await self.clients.settled()

@@ -15,9 +15,11 @@ import slixmpp
 from structlog.testing import capture_logs
 
 from jabberd.core.eager import settle
+from jabberd.core.returned import Returns
 from jabberd.core.session import Session
 from jabberd.core.verdict import Bounced, Handled, Relayed, Verdict
-from jabberd.edge.component import ComponentConnection, ComponentDoor
+from jabberd.edge.component import ComponentConnection
+from jabberd.edge.component_door import ComponentDoor
 from jabberd.edge.senders import SenderQueues
 from jabberd.net.clock import SystemClock
 from jabberd.net.limits import Attempts
@@ -98,6 +100,8 @@ class Inn:
         self.events: asyncio.Queue[str] = asyncio.Queue()
         self.door = ComponentDoor(
             router=self.world.router,
+            ledger=self.world.ledger,
+            returns=Returns(self.world.router, {"example.com": self.world.host}),
             attempts=Attempts(),
             clock=SystemClock(),
             token=lambda: str(next(tokens)),

@@ -282,17 +282,21 @@ class HostConfig:
 class ComponentConfig:
     """One external component (XEP-0114); the table's name is its domain.
 
-    Exactly one of these says the secret that it shows when it connects.
+    Exactly one of the first three says the secret that it shows when it connects.
 
     Attributes:
         secret: the secret itself.
         secret_file: a file that has it.
         secret_env: an environment variable that has it.
+        queue_seconds: how long a message waits for a component with stream management (XEP-0198)
+            that is not connected, before its sender gets it back. Messages for a component
+            without do not wait.
     """
 
     secret: str = field(default="", repr=False, metadata=SECRET)
     secret_file: PathText | None = None
     secret_env: str = ""
+    queue_seconds: Annotated[int, Field(ge=10, le=604_800)] = 300
 
     def __post_init__(self) -> None:
         given = [bool(self.secret), self.secret_file is not None, bool(self.secret_env)]

@@ -1,174 +1,44 @@
-"""External components (XEP-0114): programs that answer for domains of their own."""
+"""One connection of an external component (XEP-0114): a program that answers for a domain."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from jabberd.core.router import Router
-from jabberd.core.session import Session
-from jabberd.core.verdict import Relayed, Verdict
+from jabberd.edge.acknowledging import Acknowledgements
+from jabberd.edge.component_door import ComponentDoor
+from jabberd.edge.component_route import ComponentRoute
+from jabberd.edge.outlet import Outlet
+from jabberd.edge.repeats import Repeats
 from jabberd.edge.senders import SenderQueues
-from jabberd.net.clock import Clock
-from jabberd.net.limits import Attempts
 from jabberd.net.wire import Wire
+from jabberd.xmpp import sm
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
-from jabberd.xmpp.frames import BadAddress, Limits
+from jabberd.xmpp.frames import BadAddress, Nonza
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import Stanza, error_reply
+from jabberd.xmpp.stanza import Message, Stanza, error_reply
 from jabberd.xmpp.stream import events
 from jabberd.xmpp.stream.component import ComponentStream
 from jabberd.xmpp.stream.events import Event
 
 _log: Final = structlog.get_logger("jabberd.component")
-
-
-class ComponentRoute:
-    """What answers for a component's domain, whether it is connected or not (`Route`).
-
-    Args:
-        domain: of the component.
-    """
-
-    __slots__ = ("_relayed", "connection", "domain")
-
-    def __init__(self, domain: str) -> None:
-        self.domain = domain
-        self.connection: ComponentConnection | None = None
-        self._relayed = Relayed(f"component {domain}")
-
-    async def receive(self, stanza: Stanza, origin: Session | None) -> Verdict:  # noqa: ARG002 -- Route
-        """Write a stanza to the component as it is.
-
-        Raises:
-            StanzaError: remote-server-timeout, where the component is not connected.
-        """
-        connection = self.connection
-        if connection is None or not connection.send(stanza):
-            # RFC 6120 §8.3.3.17 has this for services too; its type, wait, says that the
-            # component may come back. Prosody answers the same.
-            text = f"{self.domain} is not connected at the moment"
-            raise StanzaError(Condition.REMOTE_SERVER_TIMEOUT, text)
-        return self._relayed
-
-    def knows(self, account: str) -> bool:  # noqa: ARG002 -- Route
-        """False: a component has no accounts of ours."""
-        return False
-
-
-def _nothing(_domain: str) -> None:
-    """Nobody wants to know."""
-
-
-@dataclass(slots=True)
-class ComponentDoor:
-    """Shared by the connections of components; limits may be changed at any time.
-
-    Attributes:
-        router: takes their stanzas.
-        attempts: failed handshakes by domain and source.
-        clock: the time.
-        token: makes unpredictable strings, at least 128 bits.
-        limits_before: of a stream before the handshake.
-        limits_after: of a stream after it.
-        login_seconds: how long a handshake may take.
-        output_bytes: how much may wait for a component that does not read.
-        on_up: told of the domain of a component that has connected.
-        on_down: told of the domain of a component that is gone.
-        routes: by domain, one for each configured component.
-        connections: all that are open.
-    """
-
-    router: Router
-    attempts: Attempts
-    clock: Clock
-    token: Callable[[], str]
-    limits_before: Limits
-    limits_after: Limits
-    login_seconds: float
-    output_bytes: int
-    on_up: Callable[[str], None] = _nothing
-    on_down: Callable[[str], None] = _nothing
-    routes: dict[str, ComponentRoute] = field(default_factory=dict)
-    connections: set[ComponentConnection] = field(default_factory=set)
-    _secrets: dict[str, str] = field(default_factory=dict, repr=False)
-
-    def serve(self, secrets: Mapping[str, str]) -> None:
-        """Answer for these components and no others, from now on; at start and at a reload.
-
-        A component that is there no more is disconnected, and so is one whose secret changed.
-
-        Args:
-            secrets: by domain, in its prepared form.
-
-        Raises:
-            ValueError: a domain is served by something else; nothing has changed.
-        """
-        for domain in secrets.keys() - self.routes.keys():
-            if self.router.find(domain) is not None:
-                raise ValueError(f"{domain} is served already")
-        before, self._secrets = self._secrets, dict(secrets)
-        for domain in before.keys() - secrets.keys():
-            self.router.remove(domain)
-            self._end(self.routes.pop(domain), StreamError(StreamCondition.HOST_GONE))
-        for domain, secret in secrets.items():
-            if domain not in self.routes:
-                self.routes[domain] = ComponentRoute(domain)
-                self.router.add(domain, self.routes[domain])
-            elif before[domain] != secret:
-                error = StreamError(StreamCondition.RESET, "the secret has changed")
-                self._end(self.routes[domain], error)
-
-    def secret(self, domain: JID, source: str) -> str:
-        """The secret of a component that somebody claims to be.
-
-        Raises:
-            StreamError: there is no such component, or too many have failed to be it.
-        """
-        secret = self._secrets.get(domain.domain)
-        if secret is None:
-            text = "there is no such component in the configuration"
-            raise StreamError(StreamCondition.HOST_UNKNOWN, text)
-        seconds = self.attempts.blocked((domain.text, source), self.clock.monotonic())
-        if seconds > 0:
-            text = f"too many failed handshakes: try again in {int(seconds) + 1} seconds"
-            raise StreamError(StreamCondition.POLICY_VIOLATION, text)
-        return secret
-
-    def taken(self, domain: JID) -> bool:
-        """Whether a component is connected already.
-
-        If so, that connection is probed: where its far end has gone without a word, TCP finds
-        out, and the component gets in when it tries again.
-        """
-        connection = self.routes[domain.domain].connection
-        if connection is None:
-            return False
-        connection.probe()
-        return True
-
-    def close_all(self, error: StreamError) -> None:
-        """End every stream."""
-        for connection in list(self.connections):
-            connection.close(error)
-
-    def _end(self, route: ComponentRoute, error: StreamError) -> None:
-        if route.connection is not None:
-            route.connection.close(error)
+_ROOMY: Final = 256 * 1024  # bytes waiting for the far end, as the pump's own high-water mark
 
 
 class ComponentConnection:
-    """One connection of a component (`net.wire.Machine`)."""
+    """One connection of a component (`net.wire.Machine`, `edge.outlet.Line`)."""
 
-    __slots__ = ("_door", "_queues", "_route", "_stream", "_timer", "_wire")
+    __slots__ = ("_acks", "_door", "_outlet", "_queues", "_repeats", "_route", "_stream", "_timer",
+                 "_wire")  # fmt: skip
 
     def __init__(self, door: ComponentDoor) -> None:
         self._door = door
-        self._queues = SenderQueues(door.router.route, self._room)
+        self._repeats = Repeats(door.resent, door.ledger.log, door.router.route)
+        self._queues = SenderQueues(self._repeats.route, self._room)
+        self._acks = Acknowledgements(self._queues, door.ledger.turns, self.write_raw)
+        self._outlet: Outlet | None = None  # once there is stream management
         self._route: ComponentRoute | None = None  # once the handshake is done
         self._stream: ComponentStream | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -206,7 +76,33 @@ class ComponentConnection:
         self._leave(str(error) if error else "")
 
     def drained(self) -> None:
-        """The component reads again; nothing waits for that here."""
+        """The component reads again."""
+        if self._outlet is not None:
+            self._outlet.room()
+
+    # Line, once there is stream management
+
+    @property
+    def roomy(self) -> bool:
+        """Whether the far end reads what is written."""
+        return self._wire is not None and self._wire.buffered <= _ROOMY
+
+    def write_stanza(self, stanza: Stanza) -> None:
+        """Write a stanza."""
+        if self._wire is not None and self._stream is not None:
+            self._wire.write(self._stream.send(stanza))
+
+    def write_raw(self, data: bytes) -> None:
+        """Write what is no stanza."""
+        if self._wire is not None:
+            self._wire.write(data)
+
+    def give_up(self, why: str) -> None:
+        """Break the connection."""
+        wire = self._wire
+        self._leave(why)
+        if wire is not None:
+            wire.abort()
 
     # Used by the route and the door
 
@@ -232,8 +128,7 @@ class ComponentConnection:
         if wire.buffered <= self._door.output_bytes:
             return True
         self._logger().warning("the component does not read: disconnecting it")
-        wire.abort()
-        self._leave("it did not read")
+        self.give_up("it did not read")
         return False
 
     # Events
@@ -241,7 +136,9 @@ class ComponentConnection:
     def _take(self, found: list[Event]) -> None:
         for event in found:
             if isinstance(event, Stanza):
-                self._queues.put(event)
+                self._stanza(event)
+            elif isinstance(event, Nonza):
+                self._nonza(event)
             elif isinstance(event, BadAddress):
                 self._bad_address(event)
             elif isinstance(event, events.Authenticated):
@@ -253,6 +150,13 @@ class ComponentConnection:
         self._flush()
         if self._queues.full and self._wire is not None:
             self._wire.pause()
+
+    def _stanza(self, stanza: Stanza) -> None:
+        if self._acks.on and isinstance(stanza, Message) and self._repeats.came_before(stanza):
+            self._logger().debug("a message was sent again", id=stanza.id)
+            self._queues.done(self._queues.begin())
+            return
+        self._queues.put(stanza)
 
     def _room(self) -> None:
         if self._wire is not None:
@@ -270,8 +174,8 @@ class ComponentConnection:
         self._stop_timer()
         door.attempts.succeeded((domain.text, self._source()))
         self._route = door.routes[domain.domain]
-        self._route.connection = self
         self._logger().info("component connected")
+        self._route.enter(self)
         door.on_up(domain.domain)
 
     def _refused(self, event: events.AuthenticationFailed) -> None:
@@ -282,22 +186,57 @@ class ComponentConnection:
         self._logger().warning("handshake refused: wrong secret", component=event.account.text)
 
     def _bad_address(self, bad: BadAddress) -> None:
+        self._queues.done(self._queues.begin())  # it counts as handled (XEP-0198 §4)
         if bad.stanza.type in {"error", "result"} or self._route is None:
             return
         error = StanzaError(Condition.JID_MALFORMED, bad.why)
         # What was not an address cannot be where the error is from, yet there must be a `from`.
         by = JID("", self._route.domain)
-        self.send(error_reply(bad.stanza.replace(to=by), error))
+        self._door.router.route(error_reply(bad.stanza.replace(to=by), error))
 
     def _too_late(self) -> None:
         self._timer = None
         self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT, "the handshake took too long"))
+
+    # Stream management (XEP-0198)
+
+    def _nonza(self, nonza: Nonza) -> None:
+        try:
+            if nonza.name == "r":
+                self._acks.asked()
+            elif nonza.name == "a" and self._outlet is not None:
+                self._outlet.acknowledge(sm.read_a(nonza))
+            elif nonza.name == "enable":
+                self._enable()
+            elif nonza.name == "resume":
+                # What was not acknowledged is sent again instead, by both sides.
+                self.write_raw(sm.failed(Condition.ITEM_NOT_FOUND))
+            else:
+                text = f"<{nonza.name[:50]}/> is not understood here"
+                raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, text)
+        except StreamError as error:
+            self.close(error)
+
+    def _enable(self) -> None:
+        route = self._route
+        if route is None:
+            return
+        if self._outlet is not None:
+            self.write_raw(sm.failed(Condition.UNEXPECTED_REQUEST))
+            return
+        self._acks.begin()
+        self.write_raw(sm.enabled())
+        self._outlet = outlet = Outlet(self, self._door.marks, managed=True)
+        if self._door.meet(route.domain):
+            self._repeats.suspect()
+        route.manage(outlet.add)
 
     # The end
 
     def _closed(self, event: events.Closed) -> None:
         self._flush()
         why = ""
+        self._repeats.mark.clean = event.error is None and event.by_peer
         if event.error is not None:
             why = event.error.condition.value
             self._logger().info("stream closed", condition=why, text=event.error.text)
@@ -312,9 +251,14 @@ class ComponentConnection:
             _log.info("component disconnected", component=route.domain, why=why)
         self._wire = None
         self._door.connections.discard(self)
-        if route is not None:
-            route.connection = None
-            self._door.on_down(route.domain)
+        self._acks.end()
+        if route is None:
+            return
+        route.leave()
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.end(why)
+        self._door.on_down(route.domain)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
