@@ -1,0 +1,1 @@
+"""The other end: programs of ours that connect to an XMPP server."""
