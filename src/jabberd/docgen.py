@@ -36,7 +36,7 @@ from jabberd.core.module import Xep
 STREAM: Final[tuple[tuple[Xep, str], ...]] = (
     (Xep(78, "2.5", "Plain text only; digest needs the password itself."), "Old logins"),
     (Xep(86, "1.0"), "Error codes for clients of 1999"),
-    (Xep(114, "1.6", "The accepting side."), "External components"),
+    (Xep(114, "1.6", "Both ends; with XEP-0198."), "External components"),
     (Xep(178, "1.2"), "Certificates of clients and servers"),
     (Xep(185, "1.0"), "Keys of dialback"),
     (Xep(198, "1.6.3"), "Acknowledgements, and sessions that can be resumed"),
