@@ -21,6 +21,7 @@ FLOORS: Final = "Floors: downwards only"
 PURE: Final = "The language is pure: no I/O, clock, log or randomness"
 INTERFACES: Final = "The spine and the modules see interfaces, never a driver or a socket"
 STRANGERS: Final = "Modules are strangers to each other"
+OUTSIDE: Final = "What connects to a server knows no server from inside"
 NO_ROOT: Final = "Nobody imports the package root"
 
 IMPURE: Final = (
@@ -55,6 +56,10 @@ OFFENCES: Final = (
     # Neighbours on one floor.
     Offence("net/clock.py", "from jabberd.storage import limits", FLOORS),
     Offence("storage/limits.py", "from jabberd.net import clock", FLOORS),
+    Offence("client/inbox.py", "from jabberd.edge import senders", FLOORS),
+    Offence("edge/senders.py", "from jabberd.client import inbox", FLOORS),
+    Offence("client/inbox.py", "from jabberd.core import eager", OUTSIDE),
+    Offence("client/inbox.py", "from jabberd.net import clock", OUTSIDE),
     # Interfaces only: neither directly, nor through somebody who may.
     Offence("core/eager.py", "from jabberd.net import clock", INTERFACES),
     Offence("core/eager.py", "import sqlalchemy", INTERFACES),

@@ -205,6 +205,7 @@ class Assembly:
             router=router,
             ledger=ledger,
             returns=Returns(router, hosts),
+            memory=stores.keyvalue,
             attempts=Attempts(allowed=config.limits.login_attempts),
             clock=clock,
             token=token,
@@ -264,6 +265,7 @@ class Assembly:
         count = await resumptions.restore(await log.recover(), make)
         if count:
             _log.info("sessions wait for their clients", sessions=count)
+        await self.components.recall()
         relays = self.components.restore(await log.relays())
         if self.federation is not None:
             self.federation.servers.restore(relays)
@@ -402,7 +404,7 @@ class Assembly:
         await asyncio.gather(
             *(one.stop() for kind, one in self.listeners if kind in _BETWEEN_SERVERS)
         )
-        self.components.close()
+        await self.components.close()
         self.door.resumptions.close()
         await self.ledger.turns.close()
         await self.clients.settled()

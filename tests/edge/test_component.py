@@ -102,6 +102,7 @@ class Inn:
             router=self.world.router,
             ledger=self.world.ledger,
             returns=Returns(self.world.router, {"example.com": self.world.host}),
+            memory=self.world.stores.keyvalue,
             attempts=Attempts(),
             clock=SystemClock(),
             token=lambda: str(next(tokens)),

@@ -63,7 +63,7 @@ async def inn_with_alice() -> AsyncIterator[tuple[Inn, RecordingSession]]:
     """An inn, and a client of its host."""
     async with opened() as inn:
         yield inn, await inn.alice()
-        inn.door.close()
+        await inn.door.close()
 
 
 @pytest.mark.asyncio
@@ -227,3 +227,22 @@ async def test_one_that_does_not_read_has_what_comes_wait() -> None:
             while b"<body>the last</body>" not in said:
                 said = said[-100:] + await peer.reader.read(65_536)
         await until(lambda: not route.outbox.waiting)
+
+
+@pytest.mark.asyncio
+async def test_another_process_knows_that_it_had_stream_management(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(component_route, "_GRACE_SECONDS", 0.01)
+    async with inn_with_alice() as (inn, alice):
+        route = inn.door.routes[SMS]
+        await breaks(inn, await managed(inn))
+        await inn.door.close()
+        route.managed = False
+        await inn.door.recall()
+        assert isinstance(await inn.says(alice, message("1")), Relayed)
+        peer = await (await inn.peer()).enter()
+        assert "<body>1</body>" in await peer.hear("</message>")
+        await inn.door.close()
+        await inn.door.recall()
+        assert not route.managed

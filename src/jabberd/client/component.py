@@ -52,7 +52,8 @@ class ClientBounds:
         send_seconds: how long one may take.
         asking: how many requests wait for their answers.
         per_sender: how many stanzas of one sender wait to be received; more are refused.
-        inbox_bytes: how much waits of all senders, before nothing more is read.
+        inbox_bytes: how much waits of all senders, before more is refused. This server keeps to
+            half of it where there is stream management.
         negotiation_seconds: how long connecting may take.
         patience: seconds of silence after which the server has to give a sign of life.
         first_retry: seconds until the first attempt to connect again; each takes twice as long.
@@ -64,7 +65,7 @@ class ClientBounds:
     send_seconds: float = 120.0
     asking: int = 1_000
     per_sender: int = 100
-    inbox_bytes: int = 4 << 20
+    inbox_bytes: int = 16 << 20
     negotiation_seconds: float = 30.0
     patience: float = 60.0
     first_retry: float = 1.0
@@ -264,26 +265,14 @@ class ComponentClient:
 
     async def _once(self) -> Over | None:
         """One connection from its beginning to its end; why it did not come about."""
-        bounds = self._bounds
-        stream = ComponentInitiatingStream(
-            domain=self.domain, secret=self._secret, before=bounds.limits, after=bounds.limits
-        )
-        handler = Handler(self._inbox, self._answered, self._refuse, lambda: secrets.token_hex(8))
-        link = Link(stream, self.domain, self.server, handler, bounds.patience)
-        where = f"{self._host}:{self._port}"
         try:
-            async with asyncio.timeout(bounds.negotiation_seconds):
-                await link.open(self._host, self._port)
-        except (OSError, TimeoutError, Over) as error:
-            await link.close()
-            over = error if isinstance(error, Over) else Over(str(error) or "no answer")
-            condition = over.error.condition if over.error is not None else None
-            why = _PLAIN_WORDS.get(condition, str(over)) if condition is not None else str(over)
+            link = await self._connect()
+        except Over as over:
+            condition = None if over.error is None else over.error.condition
+            why = str(over) if condition is None else _PLAIN_WORDS.get(condition, str(over))
+            where = f"{self._host}:{self._port}"
             _log.warning("not connected", component=self.domain.text, server=where, why=why)
             return over
-        except BaseException:
-            await link.close()
-            raise
         why = "the component has stopped"
         try:
             self._enter(link)
@@ -295,6 +284,34 @@ class ComponentClient:
             await link.close()
             self._leave(link, why)
         return None
+
+    async def _connect(self) -> Link:
+        """A link that stanzas may flow on.
+
+        Raises:
+            Over: it did not come about.
+        """
+        limits = self._bounds.limits
+        stream = ComponentInitiatingStream(
+            domain=self.domain, secret=self._secret, before=limits, after=limits
+        )
+        handler = Handler(self._inbox, self._answered, self._refuse, lambda: secrets.token_hex(8))
+        link: Link | None = None
+        try:
+            async with asyncio.timeout(self._bounds.negotiation_seconds):
+                reader, writer = await asyncio.open_connection(self._host, self._port)
+                link = Link(
+                    reader, writer, stream, self.domain, self.server, handler,
+                    self._bounds.patience,
+                )  # fmt: skip
+                await link.open()
+                return link
+        except BaseException as error:
+            if link is not None:
+                await link.close()
+            if isinstance(error, OSError):  # among them: that it took too long
+                raise Over(str(error) or "the server does not answer") from None
+            raise
 
     def _enter(self, link: Link) -> None:
         self._link = link

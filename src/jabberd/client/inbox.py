@@ -68,7 +68,8 @@ class Inbox:
         receive: takes a stanza; where it raises StanzaError, the sender is told.
         refuse: tells the sender of a stanza why it was not taken.
         per_sender: how many stanzas of one sender wait at most; more are refused.
-        most: bytes of all of them, beyond which nothing more is to be read.
+        most: bytes of all of them, beyond which more are refused. Reading must not stop for
+            that: whoever receives may himself wait for an acknowledgement that is to be read.
     """
 
     def __init__(
@@ -86,18 +87,7 @@ class Inbox:
         self._queues: dict[str, deque[_Item]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._bytes = 0
-        self._room = asyncio.Event()
-        self._room.set()
         self._seen: OrderedDict[tuple[str, str, str], tuple[object, int]] = OrderedDict()
-
-    async def room(self) -> None:
-        """Wait until more may be put in."""
-        await self._room.wait()
-
-    @property
-    def full(self) -> bool:
-        """Whether no more should be put in."""
-        return not self._room.is_set()
 
     def came_before(self, message: Message, link: object) -> bool:
         """Whether a message came by an earlier link; it is remembered if not.
@@ -128,19 +118,19 @@ class Inbox:
         """
         sender = stanza.from_.bare_text if stanza.from_ is not None else ""
         queue = self._queues.get(sender)
+        full = self._bytes > self._most or (queue is not None and len(queue) >= self._per_sender)
+        if full and not again:
+            error = StanzaError(Condition.RESOURCE_CONSTRAINT, "too much waits already")
+            self._refuse(stanza, error)
+            done()
+            return
         if queue is None:
             queue = self._queues[sender] = deque()
             task = asyncio.get_running_loop().create_task(self._work(sender, queue))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif len(queue) >= self._per_sender and not again:
-            self._refuse(stanza, StanzaError(Condition.RESOURCE_CONSTRAINT, "too much waits"))
-            done()
-            return
         queue.append(_Item(stanza, done, again))
         self._bytes += _weight(stanza)
-        if self._bytes > self._most:
-            self._room.clear()
 
     async def _work(self, sender: str, queue: deque[_Item]) -> None:
         while queue:
@@ -150,8 +140,6 @@ class Inbox:
             queue.popleft()
             self._bytes -= _weight(item.stanza)
             item.done()
-            if self._bytes <= self._most // 2:
-                self._room.set()
         del self._queues[sender]
 
     async def _one(self, stanza: Stanza) -> None:

@@ -92,6 +92,8 @@ class Link:
     it: a server reads a stream in order.
 
     Args:
+        reader: of the connection.
+        writer: of the connection.
         stream: not started.
         domain: of the component.
         server: its server's.
@@ -105,6 +107,8 @@ class Link:
 
     def __init__(
         self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
         stream: ComponentInitiatingStream,
         domain: JID,
         server: JID,
@@ -116,8 +120,8 @@ class Link:
         self._server = server
         self._handler = handler
         self._patience = patience
-        self._reader: asyncio.StreamReader
-        self._writer: asyncio.StreamWriter
+        self._reader = reader
+        self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._settled = False
         self._why = ""
@@ -134,14 +138,12 @@ class Link:
 
     # The connection
 
-    async def open(self, host: str, port: int) -> None:
-        """Connect, and shake hands.
+    async def open(self) -> None:
+        """Shake hands, and settle whether there is stream management.
 
         Raises:
-            OSError: there is no connection.
             Over: the server does not want it.
         """
-        self._reader, self._writer = await asyncio.open_connection(host, port)
         self._stream.start()
         self._flush()
         while not self._settled:
@@ -157,14 +159,11 @@ class Link:
         try:
             while True:
                 await self._read()
-                await self._handler.inbox.room()
         finally:
             watch.cancel()
 
     async def close(self) -> None:
         """End it in good order, as far as the server still listens."""
-        if not hasattr(self, "_writer"):
-            return
         for timer in (self._owing, self._asking):
             if timer is not None:
                 timer.cancel()
@@ -209,8 +208,6 @@ class Link:
         """Find out about a server that is gone without a word."""
         while True:
             await asyncio.sleep(self._patience)
-            if self._handler.inbox.full:
-                continue  # nothing is read: its answer may be there
             if self._asked and self._loop.time() - self._asked >= self._patience:
                 self._why = "the server is silent"
                 self._writer.transport.abort()

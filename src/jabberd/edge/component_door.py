@@ -18,6 +18,7 @@ from jabberd.edge.outbox import Outbox, Outgoing, Post
 from jabberd.edge.outlet import Marks
 from jabberd.net.clock import Clock
 from jabberd.net.limits import Attempts
+from jabberd.storage.api import KeyValue, StorageError
 from jabberd.storage.log_api import Relay
 from jabberd.xmpp.error import Condition, StanzaError, StreamCondition, StreamError
 from jabberd.xmpp.frames import Limits
@@ -26,6 +27,8 @@ from jabberd.xmpp.stanza import ParseError, read_stanza
 
 _log: Final = structlog.get_logger("jabberd.component")
 _QUEUE_BYTES: Final = 4 << 20
+_SPACE: Final = "component"
+_MANAGED: Final = "sm"
 QUEUE_SECONDS: Final = 300.0
 """How long messages wait for a component that has, or had, stream management."""
 
@@ -46,6 +49,7 @@ class ComponentDoor:
         router: takes their stanzas.
         ledger: the durable log.
         returns: the way back to senders.
+        memory: which components have stream management, so that a restart does not forget it.
         attempts: failed handshakes by domain and source.
         clock: the time.
         token: makes unpredictable strings, at least 128 bits.
@@ -64,6 +68,7 @@ class ComponentDoor:
     router: Router
     ledger: Ledger
     returns: Returns
+    memory: KeyValue
     attempts: Attempts
     clock: Clock
     token: Callable[[], str]
@@ -78,6 +83,8 @@ class ComponentDoor:
     resent: Resent = field(default_factory=Resent)
     marks: Marks = field(init=False)
     _met: set[str] = field(default_factory=set)
+    _writing: asyncio.Task[None] | None = None
+    _unwritten: dict[str, bool] = field(default_factory=dict)
     _secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +115,7 @@ class ComponentDoor:
         for domain, secret in secrets.items():
             wait = (seconds or {}).get(domain, QUEUE_SECONDS)
             if domain not in self.routes:
-                self.routes[domain] = ComponentRoute(domain, self._post(), wait)
+                self.routes[domain] = ComponentRoute(domain, self._post(), wait, self._remember)
                 self.router.add(domain, self.routes[domain])
                 continue
             self.routes[domain].wait(wait)
@@ -180,10 +187,36 @@ class ComponentDoor:
                 route.restore(outgoing)
         return others
 
-    def close(self) -> None:
+    async def recall(self) -> None:
+        """Ask which components had stream management in a former process.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        for domain, route in self.routes.items():
+            if await self.memory.get(domain, _SPACE, _MANAGED) is not None:
+                route.managed = True
+
+    def _remember(self, domain: str, managed: bool) -> None:
+        self._unwritten[domain] = managed
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._unwritten:
+            domain, managed = self._unwritten.popitem()
+            try:
+                await self.memory.put(domain, _SPACE, _MANAGED, b"1" if managed else None)
+            except StorageError as error:  # it is asked for again with the next stream
+                _log.error("storage failed", component=domain, error=str(error))
+        self._writing = None
+
+    async def close(self) -> None:
         """What waits is left to the next process; once nothing comes any more."""
         for route in self.routes.values():
             route.close()
+        if self._writing is not None:
+            await self._writing
 
     def close_all(self, error: StreamError) -> None:
         """End every stream."""

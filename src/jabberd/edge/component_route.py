@@ -45,6 +45,8 @@ class ComponentRoute:
         domain: of the component.
         post: what outboxes of components share.
         seconds: how long a message waits for a component with stream management.
+        changed: told of the component's domain, and whether it has stream management, when that
+            is something new.
 
     Attributes:
         outbox: what waits for it. Both domains of its pair are the component's, as they never
@@ -53,11 +55,14 @@ class ComponentRoute:
             if it is not connected.
     """
 
-    __slots__ = ("_connection", "_plain", "_post", "_relayed", "_sweeper", "_timer", "domain",
-                 "managed", "outbox")  # fmt: skip
+    __slots__ = ("_changed", "_connection", "_plain", "_post", "_relayed", "_sweeper", "_timer",
+                 "domain", "managed", "outbox")  # fmt: skip
 
-    def __init__(self, domain: str, post: Post, seconds: float) -> None:
+    def __init__(
+        self, domain: str, post: Post, seconds: float, changed: Callable[[str, bool], None]
+    ) -> None:
         self.domain = domain
+        self._changed = changed
         self.managed = False
         self._post = replace(post, kind="component", seconds=seconds)
         self.outbox = Outbox(Pair(domain, domain), self._post)
@@ -121,7 +126,7 @@ class ComponentRoute:
     def manage(self, carry: Callable[[Outbox], None]) -> None:
         """The component has asked for stream management; what waits can be carried."""
         self._stop_timer()
-        self.managed = True
+        self._become(managed=True)
         carry(self.outbox)
 
     def leave(self) -> None:
@@ -136,11 +141,16 @@ class ComponentRoute:
     def _go_on_plainly(self) -> None:
         """It does not ask for stream management, as it did on another stream."""
         self._timer = None
-        self.managed = False
+        self._become(managed=False)
         connection = self._connection
         if connection is not None:
             self._plain = _Plain(connection)
             self.outbox.attach(self._plain)
+
+    def _become(self, *, managed: bool) -> None:
+        if managed is not self.managed:
+            self.managed = managed
+            self._changed(self.domain, managed)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -173,7 +183,7 @@ class ComponentRoute:
     def gone(self) -> None:
         """The component is in the configuration no more: senders get back what waits."""
         problem = Problem(f"{self.domain} is not served here any more", lasting=True, found=False)
-        self.managed = False
+        self._become(managed=False)
         self.outbox.failed(problem)
 
     def close(self) -> None:
