@@ -39,7 +39,11 @@ class Line:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, away = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            there, away = await asyncio.open_connection("127.0.0.1", self._to)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, away}
         for task in (
             asyncio.create_task(self._pass_on(reader, away, answers=False)),

@@ -51,7 +51,8 @@ class ClientBounds:
         sending: how many stanzas are under way to the server; more have to wait.
         send_seconds: how long one may take.
         asking: how many requests wait for their answers.
-        per_sender: how many stanzas of one sender wait to be received; more are refused.
+        per_sender: how many stanzas of one sender wait to be received; more are refused. What
+            comes in one burst waits as well, and so does all that a server kept meanwhile.
         inbox_bytes: how much waits of all senders, before more is refused. This server keeps to
             half of it where there is stream management.
         negotiation_seconds: how long connecting may take.
@@ -64,7 +65,7 @@ class ClientBounds:
     sending: int = 1_000
     send_seconds: float = 120.0
     asking: int = 1_000
-    per_sender: int = 100
+    per_sender: int = 10_000
     inbox_bytes: int = 16 << 20
     negotiation_seconds: float = 30.0
     patience: float = 60.0
