@@ -21,7 +21,7 @@ FLOORS: Final = "Floors: downwards only"
 PURE: Final = "The language is pure: no I/O, clock, log or randomness"
 INTERFACES: Final = "The spine and the modules see interfaces, never a driver or a socket"
 STRANGERS: Final = "Modules are strangers to each other"
-OUTSIDE: Final = "What connects to a server knows no server from inside"
+OUTSIDE: Final = "What can live in another process knows no server from inside"
 NO_ROOT: Final = "Nobody imports the package root"
 
 IMPURE: Final = (

@@ -13,6 +13,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:  # the quick way; the tree knows the option too
         print(f"jabberd {version()}")
         return
+    if given[:1] == ["gateway"] and len(given) > 1 and "." in given[1]:
+        given.insert(1, "run")  # the name of a gateway, which is a domain, says enough
     from jabberd.cli.tree import build  # noqa: PLC0415 -- see the module's docstring
 
     try:

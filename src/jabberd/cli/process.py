@@ -52,6 +52,27 @@ def demo() -> None:
         fail(str(error))
 
 
+def gateway(
+    name: Annotated[str, typer.Argument(help="The domain of the gateway.")],
+    config: _Config = None,
+    data: _Data = None,
+) -> None:
+    """Run a gateway as a process of its own, connected to a server elsewhere."""
+    try:
+        loaded = load(config, data=data)
+        from jabberd import standalone  # noqa: PLC0415 -- not before the configuration holds
+        from jabberd.core import log  # noqa: PLC0415 -- takes a while to import
+
+        log.configure(loaded.log.level, loaded.log.format)
+        _serve(standalone.serve(loaded, name, ready=_say))
+    except (StartError, StorageError) as error:
+        fail(str(error))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
 def check(config: _Config = None, data: _Data = None) -> None:
     """Say what is wrong with the configuration, if anything."""
     try:

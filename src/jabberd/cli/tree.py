@@ -20,8 +20,12 @@ from jabberd.core.command import Description, Parameter, describe
 from jabberd.edge.control_client import ControlClient, Lost, NotRunning
 
 _KINDS: Final[dict[str, Any]] = {"str": str, "int": int, "float": float, "bool": bool}
-_GROUPS: Final = {"user": "Accounts.", "config": "The configuration."}
-_OWN: Final = ("run", "demo", "config")
+_GROUPS: Final = {
+    "user": "Accounts.",
+    "config": "The configuration.",
+    "gateway": "Gateways. `jabberd gateway NAME` is short for `jabberd gateway run NAME`.",
+}
+_OWN: Final = ("run", "demo", "config", "gateway")
 
 ConfigOption = Annotated[
     Path | None,
@@ -51,6 +55,8 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     groups = {"config": _group(tree, "config")}
     groups["config"].command("check")(process.check)
     groups["config"].command("show")(process.show)
+    groups["gateway"] = _group(tree, "gateway")
+    groups["gateway"].command("run")(process.gateway)
     known = [describe(command) for command in all_commands()]
     found = [*known, *_from_server(arguments, known)]
     for description in found:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from jabberd.config.texts import PathText, parse_address
+from jabberd.config.texts import PathText, parse_route
 from jabberd.gateways.transport import Network
 
 _SECRETS: Final = ("secret", "secret_file", "secret_env")
@@ -43,7 +43,8 @@ class GatewayConfig:
     def __post_init__(self) -> None:
         given = sum(bool(getattr(self, name)) for name in _SECRETS)
         if self.server:
-            parse_address(self.server)
+            if parse_route(self.server)[2]:
+                raise ValueError('server: components connect in plain text, without "tls:"')
             if given != 1:
                 raise ValueError("with server, expected exactly one of " + ", ".join(_SECRETS))
         elif given:
