@@ -24,9 +24,10 @@ from jabberd.core.host import LocalHost
 from jabberd.core.journal import Journal
 from jabberd.core.keeper import Ledger
 from jabberd.core.module import AccountEvent
-from jabberd.core.ports import AccountsApi, ClientsApi, DiscoApi
+from jabberd.core.ports import AccountsApi, ClientsApi
 from jabberd.core.returned import Returns
 from jabberd.core.router import Router
+from jabberd.core.services import Services
 from jabberd.core.session import SessionFacts, Sessions
 from jabberd.core.tokens import Vault
 from jabberd.edge.c2s import ClientConnection
@@ -46,6 +47,7 @@ from jabberd.net.wire import Machine
 from jabberd.settings import (
     certificates,
     client_rules,
+    privileges,
     sasl_policy,
     session_bounds,
     stream_limits,
@@ -90,6 +92,7 @@ class Assembly:
         clients: of all accounts.
         tls: certificates.
         door: what clients' connections share.
+        services: how components and gateways are listed, and what they may do.
         components: what external components' connections share.
         transports: gateways inside this server; None where there are none.
         federation: other servers; None where this one talks to no others.
@@ -111,6 +114,7 @@ class Assembly:
     clients: ClientService
     tls: TlsContexts
     door: ClientDoor
+    services: Services
     components: ComponentDoor
     federation: Federation | None
     transports: Transports | None
@@ -201,6 +205,7 @@ class Assembly:
             output_bytes=config.limits.output_bytes,
             resumptions=resumptions,
         )
+        services = Services(hosts)
         components = ComponentDoor(
             router=router,
             ledger=ledger,
@@ -213,8 +218,8 @@ class Assembly:
             limits_after=after,
             login_seconds=config.limits.login_seconds,
             output_bytes=config.limits.output_bytes,
-            on_up=lambda domain: _list_component(hosts, domain, up=True),
-            on_down=lambda domain: _list_component(hosts, domain, up=False),
+            on_up=services.came,
+            on_down=services.went,
         )
         components.serve(
             {name: one.secret for name, one in config.component.items()},
@@ -227,8 +232,8 @@ class Assembly:
         admission = Admission(config.limits.connections, config.limits.connections_per_address)
         return cls(
             config, clock, stores, deriver, journal, sessions, router, hosts, accounts, clients,
-            tls, door, components, federation,
-            _transports(config, stores, router, ledger, hosts, clock),
+            tls, door, services, components, federation,
+            _transports(config, stores, router, ledger, services, clock),
             ledger, admission, warnings=list(tls.warnings),
         )  # fmt: skip
 
@@ -246,6 +251,8 @@ class Assembly:
                     brought.setdefault(command.path, {})[name] = command
         for of_each in brought.values():
             commands.register(of_hosts(of_each))
+        for name, one in self.config.component.items():
+            self.services.grant(name, privileges(one))
 
     async def restore(self) -> None:
         """Take over what the last process left: sessions, and what was sent lately.
@@ -440,7 +447,7 @@ def _transports(
     stores: Stores,
     router: Router,
     ledger: Ledger,
-    hosts: dict[str, LocalHost],
+    services: Services,
     clock: SystemClock,
 ) -> Transports | None:
     if not any(not one.server for one in config.gateway.values()):
@@ -455,7 +462,7 @@ def _transports(
         turns=ledger.turns,
         clock=clock,
         token=token,
-        listed=lambda domain, up: _list_component(hosts, domain, up=up),
+        services=services,
     )
 
 
@@ -489,19 +496,6 @@ def client_service(
     return ClientService(
         stores, sessions, vault, now=clock.now, rules=client_rules(config), dismiss=dismiss
     )
-
-
-def _list_component(hosts: dict[str, LocalHost], domain: str, *, up: bool) -> None:
-    """Show a component under the host that it belongs to (XEP-0030), or no more."""
-    host = hosts.get(domain.partition(".")[2])
-    if host is None:
-        return
-    with contextlib.suppress(LookupError):
-        disco = host.require(DiscoApi)
-        if up:
-            disco.add_item(JID.parse(domain), domain)
-        else:
-            disco.remove_item(JID.parse(domain))
 
 
 async def _take_leave(host: LocalHost, journal: Journal, account: JID) -> None:

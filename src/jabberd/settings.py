@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from jabberd.config import Config, StartError
+from jabberd.config import ComponentConfig, Config, StartError
 from jabberd.config import Limits as LimitsConfig
 from jabberd.core.clients import ClientRules
 from jabberd.edge.sm import Bounds
@@ -14,6 +14,7 @@ from jabberd.net.clock import Clock
 from jabberd.net.tls import TlsContexts
 from jabberd.net.tls_config import HostTls, TlsConfig, TlsConfigError
 from jabberd.xmpp.frames import Limits
+from jabberd.xmpp.payload.privilege import Privileges
 from jabberd.xmpp.sasl import anonymous, external
 from jabberd.xmpp.sasl.offer import Policy as SaslPolicy
 
@@ -32,6 +33,12 @@ def client_rules(config: Config) -> ClientRules:
     return ClientRules(
         clients.token_days * day, clients.keep_days * day, clients.details, clients.per_account
     )
+
+
+def privileges(component: ComponentConfig) -> Privileges:
+    """What an external component may do for users (XEP-0356)."""
+    given = component.privileges
+    return Privileges(given.roster, given.message, given.presence, dict(given.iq))
 
 
 def stream_limits(limits: LimitsConfig) -> tuple[Limits, Limits]:

@@ -8,12 +8,11 @@ from functools import partial
 from importlib import metadata
 from typing import Final
 
-import structlog
-
 from jabberd.config import Config, StartError
 from jabberd.config.folder import secret
 from jabberd.core.admin_gateways import GatewayUser
 from jabberd.core.router import Router
+from jabberd.core.services import Services
 from jabberd.core.turns import Turns
 from jabberd.edge.local import LocalComponent
 from jabberd.gateways.gateway import Gateway, Options
@@ -22,8 +21,9 @@ from jabberd.gateways.vault import KEY_BYTES
 from jabberd.net.clock import Clock
 from jabberd.storage.api import Stores
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.payload.privilege import Privileges
 
-_log: Final = structlog.get_logger("jabberd.gateway")
+_ALL: Final = Privileges(roster="both", message="outgoing")
 
 
 class GatewayInfo:
@@ -73,7 +73,7 @@ class Transports:
         turns: tell when something is on the disk.
         clock: the time.
         token: makes unpredictable strings.
-        listed: told of a gateway's domain when it has come, or gone.
+        services: lists gateways, and lets them act for users.
 
     Raises:
         StartError: the key of the credentials cannot be had.
@@ -88,9 +88,9 @@ class Transports:
         turns: Turns,
         clock: Clock,
         token: Callable[[], str],
-        listed: Callable[[str, bool], None],
+        services: Services,
     ) -> None:
-        self._listed = listed
+        self._services = services
         self._router = router
         self._links: dict[str, LocalComponent] = {}
         self._gateways: dict[str, Gateway] = {}
@@ -143,13 +143,16 @@ class Transports:
             link = self._links[name]
             link.contain(gateway)
             self._router.add(name, link)
-            self._listed(name, True)
+            # A gateway of this server needs nobody's grant but its user's: it asks at sign-up.
+            self._services.grant(name, _ALL)
+            self._services.came(name)
             gateway.up()
 
     async def stop(self) -> None:
         """End."""
         for name, gateway in self._gateways.items():
             await gateway.stop()
+            self._services.went(name)
             self._router.remove(name)
 
 

@@ -138,12 +138,19 @@ async def place(
         await far.stop()
 
 
-async def register(client: Slix, name: str, password: str | None = None) -> None:
+async def register(
+    client: Slix, name: str, password: str | None = None, *, manage: bool = True
+) -> None:
     """Register with the gateway by a data form (XEP-0077)."""
     iq = client.client.make_iq_set(ito=GATEWAY)
     query = ET.SubElement(iq.xml, "{jabber:iq:register}query")
     x = ET.SubElement(query, "{jabber:x:data}x", {"type": "submit"})
-    for var, value in (("username", name), ("password", name if password is None else password)):
+    answers = {
+        "username": name,
+        "password": name if password is None else password,
+        "manage-roster": "1" if manage else "0",
+    }
+    for var, value in answers.items():
         one = ET.SubElement(x, "{jabber:x:data}field", {"var": var})
         ET.SubElement(one, "{jabber:x:data}value").text = value
     await iq.send(timeout=WAIT)
@@ -157,9 +164,8 @@ async def approve(client: Slix, whom: str) -> None:
 
 
 async def join(client: Slix, name: str) -> None:
-    """Register, and be logged in."""
+    """Register, and be logged in; the gateway puts itself into the roster."""
     await register(client, name)
-    await approve(client, GATEWAY)
     await client.event(
         "presence_available", lambda p: p["from"] == GATEWAY and p["type"] == "available"
     )

@@ -16,6 +16,7 @@ from tests.integration.slix import WAIT, Slix
 pytestmark = pytest.mark.asyncio
 MARKERS: Final = "urn:xmpp:chat-markers:0"
 REACT: Final = "urn:xmpp:reactions:0"
+ROSTERX: Final = "http://jabber.org/protocol/rosterx"
 
 
 @pytest_asyncio.fixture
@@ -52,7 +53,8 @@ async def test_everything_by_chat(here: Place) -> None:
     assert "you are not registered" in await ask("add echo")
     assert "Name" in await ask("register")
     assert "Password" in await ask("Juliet")
-    assert "Welcome" in await ask("pass")
+    assert "contact list" in await ask("pass")
+    assert "Welcome" in await ask("-")
     assert "registered as Juliet" in await said(juliet)
     assert "registered as Juliet" in await ask("status")
     assert f"echo@{GATEWAY}" in await ask("add echo")
@@ -247,3 +249,74 @@ async def test_strangers_are_told_to_register(here: Place) -> None:
     nurse.client.send_message(f"echo@{GATEWAY}", "Madam!", mtype="chat")
     error = await nurse.event("message_error")
     assert error["error"]["condition"] == "registration-required"
+
+
+async def roster(client: Slix) -> dict[str, tuple[str, str]]:
+    """Whom a client has in the roster, with name and subscription."""
+    answer = await client.client.make_iq_get("jabber:iq:roster").send(timeout=WAIT)
+    return {
+        item.get("jid"): (item.get("name") or "", item.get("subscription"))
+        for item in answer.xml.iter("{jabber:iq:roster}item")
+    }
+
+
+async def test_contacts_there_are_contacts_here(here: Place) -> None:
+    friend = await here.person("Juliet")
+    await friend.line.ask("add", id="echo", name="Echo")
+    await friend.close()
+    juliet = await here.client()
+    await join(juliet, "Juliet")
+    contact = f"echo@{GATEWAY}"
+    await juliet.event("roster_update", lambda iq: contact in iq["roster"]["items"])
+    assert await roster(juliet) == {
+        GATEWAY: ("Example network", "both"),
+        contact: ("Echo", "both"),
+    }
+    # What was agreed is remembered: nobody is asked again, and nothing is written again.
+    juliet.client.send_presence(ptype="unavailable")
+    juliet.client.send_presence()
+    await juliet.event("presence_available", lambda p: p["from"] == GATEWAY)
+    assert juliet.seen("presence_subscribe") == []
+
+
+async def test_unregistering_leaves_nothing_behind(here: Place) -> None:
+    friend = await here.person("Juliet")
+    await friend.line.ask("add", id="echo", name="Echo")
+    await friend.close()
+    juliet = await here.client()
+    await join(juliet, "Juliet")
+    await juliet.event("roster_update", lambda iq: f"echo@{GATEWAY}" in iq["roster"]["items"])
+    await juliet.client.plugin["xep_0077"].cancel_registration(jid=GATEWAY, timeout=WAIT)
+    assert await roster(juliet) == {}
+    records = here.server.running.assembly.stores.records(GATEWAY)
+    for space in ("login", "contact", "outbox", "here", "there", "spelling"):
+        assert await records.everyone(space) == []
+
+
+async def test_who_says_no_writes_the_roster_alone(here: Place) -> None:
+    friend = await here.person("Juliet")
+    await friend.line.ask("add", id="echo", name="Echo")
+    await friend.close()
+    juliet = await here.client()
+    juliet.watch("proposal", f"{{jabber:client}}message/{{{ROSTERX}}}x")
+    await register(juliet, "Juliet", manage=False)
+    await approve(juliet, GATEWAY)
+    proposal = await juliet.event("proposal")
+    items = proposal.xml.findall(f"{{{ROSTERX}}}x/{{{ROSTERX}}}item")
+    assert [(item.get("action"), item.get("jid")) for item in items] == [("add", f"echo@{GATEWAY}")]
+
+
+async def test_what_was_said_from_elsewhere_is_ours_too(here: Place) -> None:
+    juliet = await here.client()
+    other = await here.client(resource="two")
+    await other.client.plugin["xep_0280"].enable(timeout=WAIT)
+    await join(juliet, "Juliet")
+    elsewhere = {
+        "on": "message", "from": "echo", "text": "from my telephone", "id": "own1", "own": True,
+        "at": None,
+    }  # fmt: skip
+    here.far.world.tell("Juliet", elsewhere)
+    carbon = await other.event("carbon_sent")
+    inside = carbon["carbon_sent"]
+    assert (inside["to"], inside["body"]) == (f"echo@{GATEWAY}", "from my telephone")
+    assert here.far.world.sent == []  # it was there already

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 import slixmpp
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
 
 WAIT: Final = 20.0
 
@@ -90,6 +92,16 @@ class Slix:
             self._news.set()
 
         return note
+
+    def watch(self, name: str, path: str) -> None:
+        """Note stanzas that slixmpp has no event for, as events of this name.
+
+        Args:
+            name: to wait for by `event`.
+            path: of elements, as "{jabber:client}message/{namespace}x".
+        """
+        handler = Callback(name, MatchXPath(path), self._note(name))
+        self.client.register_handler(handler)
 
     async def event(self, name: str, wants: Callable[[Any], bool] = lambda _: True) -> Any:
         """Wait for an event of this kind; one that has come already counts, once."""

@@ -24,6 +24,7 @@ from jabberd.config.shape import (
     Log,
     ModuleChoice,
     Passwords,
+    PrivilegesConfig,
     Source,
 )
 from jabberd.config.texts import parse_route
@@ -48,6 +49,7 @@ __all__ = [
     "NetworkChoice",
     "Passwords",
     "PeerConfig",
+    "PrivilegesConfig",
     "Problem",
     "Source",
     "StartError",

@@ -68,7 +68,8 @@ def secrets(config: Config, environ: Mapping[str, str]) -> tuple[Config, list[Fo
     for name, table in config.component.items():
         secret = _secret(table, ("component", name), environ, problems)
         # __post_init__ wants one source of the secret, and this is it from now on.
-        components[name] = ComponentConfig(secret) if secret else table
+        known = replace(table, secret=secret, secret_file=None, secret_env="") if secret else table
+        components[name] = known
     gateways = {
         name: _with_secret(gateway, ("gateway", name), environ, problems)
         for name, gateway in config.gateway.items()
@@ -78,8 +79,8 @@ def secrets(config: Config, environ: Mapping[str, str]) -> tuple[Config, list[Fo
         storage, why = _read(config.storage_file)
         problems += [(("storage_file",), why)] if why else []
     try:
-        known = replace(config, component=components, gateway=gateways)
-        return replace(known, storage=storage or config.storage), problems
+        filled = replace(config, component=components, gateway=gateways)
+        return replace(filled, storage=storage or config.storage), problems
     except ValueError as error:
         return config, [*problems, (("storage_file",), str(error))]
 

@@ -278,6 +278,30 @@ class HostConfig:
             raise ValueError("no mechanisms, no client_ca and no anonymous: nobody could log in")
 
 
+Asking = Literal["get", "set", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class PrivilegesConfig:
+    """What a component may do for users of the host that it belongs to (XEP-0356).
+
+    Attributes:
+        roster: read ("get") or write ("set") their contact lists, subscriptions included, or both.
+        message: send messages in their name.
+        presence: see their presence, or ("roster") that of their contacts as well.
+        iq: requests that it may make in their name, by namespace.
+    """
+
+    roster: Literal["none", "get", "set", "both"] = "none"
+    message: Literal["none", "outgoing"] = "none"
+    presence: Literal["none", "managed_entity", "roster"] = "none"
+    iq: Mapping[str, Asking] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.presence == "roster" and self.roster not in {"get", "both"}:
+            raise ValueError('presence = "roster" is for those who may read rosters')
+
+
 @dataclass(frozen=True, slots=True)
 class ComponentConfig:
     """One external component (XEP-0114); the table's name is its domain.
@@ -291,12 +315,14 @@ class ComponentConfig:
         queue_seconds: how long a message waits for a component with stream management (XEP-0198)
             that is not connected, before its sender gets it back. Messages for a component
             without do not wait.
+        privileges: what it may do for users (XEP-0356); nothing unless given.
     """
 
     secret: str = field(default="", repr=False, metadata=SECRET)
     secret_file: PathText | None = None
     secret_env: str = ""
     queue_seconds: Annotated[int, Field(ge=10, le=604_800)] = 300
+    privileges: PrivilegesConfig = field(default_factory=PrivilegesConfig)
 
     def __post_init__(self) -> None:
         given = [bool(self.secret), self.secret_file is not None, bool(self.secret_env)]

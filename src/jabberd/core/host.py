@@ -106,6 +106,10 @@ class LocalHost:
         except KeyError:
             raise LookupError(f"no module of {self.domain} provides {key.__name__}") from None
 
+    async def send_for(self, message: Message, *, deliver: bool = True) -> Verdict:
+        """See `core.module.Host.send_for`."""
+        return await self._sender.send_for(message, deliver=deliver)
+
     def route(self, stanza: Stanza) -> Verdict | Awaitable[Verdict]:
         """Send a stanza on behalf of `stanza.from_`, which is ours, to `stanza.to`."""
         return self._router.route(stanza)

@@ -210,6 +210,18 @@ class OnNonza:
 
 
 @dataclass(frozen=True, slots=True)
+class OnHostMessage:
+    """Takes messages to the host itself that have this child; all others are returned.
+
+    `handle(message)` returns the verdict or raises StanzaError.
+    """
+
+    ns: str
+    name: str
+    handle: Callable[[Message], Awaitable[Verdict]]
+
+
+@dataclass(frozen=True, slots=True)
 class OnWaiting:
     """Called when messages of an account have begun to wait in its log, after the commit.
 
@@ -235,6 +247,7 @@ Handler = (
     | OnSession
     | OnAccount
     | OnNonza
+    | OnHostMessage
     | OnWaiting
     | OnUndelivered
 )
@@ -327,6 +340,19 @@ class Host(Protocol):
 
         Raises:
             StanzaError: what the other side answered, or remote-server-timeout.
+        """
+
+    async def send_for(self, message: Message, *, deliver: bool = True) -> Verdict:
+        """Send a message in the name of an account of ours, without any of its clients.
+
+        It goes the way of what a client sends: it is screened, archived and copied.
+
+        Args:
+            message: `from_` is the bare JID of the account; `to` is set.
+            deliver: bring it to its recipient; without that, it was there already.
+
+        Raises:
+            StanzaError: what its sender is to be told.
         """
 
     def require(self, api: Callable[..., T]) -> T:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jabberd.core.clients import Client
-from jabberd.core.module import Module
+from jabberd.core.module import Module, Reply
 from jabberd.core.parcel import Parcel
 from jabberd.core.session import Session
 from jabberd.storage.api import Account, RosterChange, RosterItem
 from jabberd.storage.log_api import Entry
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.payload.privilege import Privileges
 from jabberd.xmpp.stanza import Iq, Message
 
 
@@ -136,6 +137,30 @@ class RosterApi(Protocol):
 
     def interested(self, account: JID) -> Sequence[Session]:
         """The sessions that asked for the roster (RFC 6121 §2.2)."""
+
+
+class PrivilegeApi(Protocol):
+    """Services that may act for users (XEP-0356)."""
+
+    def grant(self, service: str, privileges: Privileges | None) -> None:
+        """Let a service, by its domain, do this from now on; None: nothing."""
+
+    def advertise(self, service: str) -> None:
+        """Tell a service that has just come what it may do, and who is here if it may know."""
+
+    async def roster_get(self, iq: Iq) -> Reply:
+        """Answer a service that asks for a user's roster (XEP-0356 §4).
+
+        Raises:
+            StanzaError: forbidden, where it may not.
+        """
+
+    async def roster_set(self, iq: Iq) -> None:
+        """Change a user's roster for a service, subscriptions included (XEP-0356 §4).
+
+        Raises:
+            StanzaError: forbidden, where it may not.
+        """
 
 
 class SubscriptionApi(Protocol):

@@ -207,7 +207,11 @@ class Receiver:
         action = delivery.decide(presence, target, message.kind)
         return await self._undelivered(message, flow, presence, action)
 
-    def _to_host(self, message: Message) -> Verdict:
+    def _to_host(self, message: Message) -> Verdict | Awaitable[Verdict]:
+        for name in message.children:
+            handle = self._registry.host_messages.get(name)
+            if handle is not None and message.type != "error":
+                return handle(message)
         if message.type == "error":
             return Dropped(_BY, "an error for the server itself")
         raise StanzaError(Condition.SERVICE_UNAVAILABLE, "nobody reads messages at this address")

@@ -17,6 +17,7 @@ from jabberd.core.module import (
     IqSet,
     Module,
     OnAccount,
+    OnHostMessage,
     OnIq,
     OnMessage,
     OnNonza,
@@ -161,6 +162,7 @@ class Registry:
         self._sessions: dict[SessionEvent, list[Callable[[Session], Awaitable[None] | None]]] = {}
         self._accounts: dict[AccountEvent, list[Callable[[JID], Awaitable[None] | None]]] = {}
         self._nonzas: dict[tuple[str, str], Callable[[Session], None]] = {}
+        self.host_messages: dict[str, Callable[[Message], Awaitable[Verdict]]] = {}
         self.waiting: list[Callable[[JID, Message | None], None]] = []
         self.undelivered: list[Callable[[Session, Stanza], None]] = []
 
@@ -187,8 +189,12 @@ class Registry:
             else:
                 self._add_other(name, handler)
 
-    def _add_other(self, name: str, handler: OnNonza | OnWaiting | OnUndelivered) -> None:
-        if isinstance(handler, OnWaiting):
+    def _add_other(
+        self, name: str, handler: OnNonza | OnHostMessage | OnWaiting | OnUndelivered
+    ) -> None:
+        if isinstance(handler, OnHostMessage):
+            self.host_messages[qname(handler.ns, handler.name)] = handler.handle
+        elif isinstance(handler, OnWaiting):
             self.waiting.append(handler.handle)
         elif isinstance(handler, OnUndelivered):
             self.undelivered.append(handler.handle)

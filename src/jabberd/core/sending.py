@@ -16,8 +16,9 @@ from jabberd.core.module import Flow, Outcome, Side
 from jabberd.core.registry import Registry, run, show
 from jabberd.core.resent import unique_of
 from jabberd.core.session import Session, Sessions
-from jabberd.core.verdict import VERDICTS, Dropped, Stored, Verdict
+from jabberd.core.verdict import VERDICTS, Dropped, Handled, Stored, Verdict
 from jabberd.xmpp.error import Condition, StanzaError
+from jabberd.xmpp.jid import JID
 from jabberd.xmpp.payload import sid
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
@@ -64,6 +65,33 @@ class Sender:
         if isinstance(stanza, Iq):
             return self._iq(stanza, session)
         raise TypeError(f"{type(stanza).__name__} is no stanza")
+
+    async def send_for(self, message: Message, *, deliver: bool) -> Verdict:
+        """Send a message of an account, which none of its clients has sent.
+
+        Args:
+            message: `from_` is the bare JID of the account.
+            deliver: bring it to its recipient, who has it otherwise.
+
+        Raises:
+            StanzaError: what its sender is to be told.
+        """
+        account, to = message.from_, message.to
+        if account is None or to is None:
+            raise StanzaError(Condition.BAD_REQUEST, "no address")
+        message = sid.strip(message, lambda by: by == account.text)
+        flow = Flow(Side.SENT, account, None)
+        if (outcome := await settle(run(self._stations.message.entry, message, flow))) is not None:
+            return outcome
+        other = to.bare_text != account.text
+        keeps = other and await settle(self._keeper.outgoing(message, account))
+        verdict: Verdict = Handled("it was delivered before it came here")
+        if deliver:
+            verdict = await settle(self._forward(message, None))
+        kept = self._keep(message, account, None, keeps)
+        if kept is not None:
+            await kept
+        return verdict
 
     def _message(self, message: Message, session: Session) -> Verdict | Awaitable[Verdict]:
         if message.to is None:
@@ -175,7 +203,7 @@ class Sender:
         verdict = self._forward(message, session)
         if not isinstance(verdict, VERDICTS):
             return self._forwarded(verdict, message, session, keeps)
-        kept = self._keep(message, session, keeps)
+        kept = self._keep(message, session.jid.bare, session, keeps)
         return verdict if kept is None else after(kept, verdict)
 
     async def _forwarded(
@@ -184,15 +212,17 @@ class Sender:
         # After the other side, and without a wait between them: both are in one unit, so that
         # a message that is in the sender's archive is in the recipient's as well.
         verdict = await coming
-        kept = self._keep(message, session, keeps)
+        kept = self._keep(message, session.jid.bare, session, keeps)
         if kept is not None:
             await kept
         return verdict
 
-    def _keep(self, message: Message, session: Session, keeps: bool) -> Awaitable[None] | None:
+    def _keep(
+        self, message: Message, account: JID, origin: Session | None, keeps: bool
+    ) -> Awaitable[None] | None:
         """Write it into the sender's log, and show it to who makes copies."""
-        keeper, account = self._keeper, session.jid.bare
-        alone = len(self._sessions.of(account.text)) < 2
+        keeper = self._keeper
+        alone = len(self._sessions.of(account.text)) < (1 if origin is None else 2)
         copy = self._stations.message.copies(message, alone=alone)
         if not copy:
             if keeps:
@@ -202,7 +232,7 @@ class Sender:
         own: Message | Callable[[], Message] = message
         if parcel is not None:
             own = partial(keeper.stamped, message, account, parcel.key)
-        return show(copy, message, Flow(Side.SENT, account, session, (), own, parcel))
+        return show(copy, message, Flow(Side.SENT, account, origin, (), own, parcel))
 
     async def _presence(self, presence: Presence, session: Session) -> Verdict:
         account = session.jid.bare

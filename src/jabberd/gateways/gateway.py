@@ -38,6 +38,7 @@ from jabberd.storage.records import Records
 from jabberd.xmpp import ns
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.payload import privilege
 from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 
 _log: Final = structlog.get_logger("jabberd.gateway")
@@ -243,14 +244,9 @@ class Gateway:
 
     def _granted(self, message: Message) -> None:
         """The server says what the gateway may do (XEP-0356 §4.1)."""
-        element = message.child(ns.PRIVILEGE, "privilege")
-        if element is None:
-            return
-        access = {
-            one.get("access"): one.get("type") for one in element.find_all(ns.PRIVILEGE, "perm")
-        }
-        grants = Grants(access.get("roster") == "both", access.get("message") == "outgoing")
-        self.desk.grants = grants
+        granted = privilege.read_advertisement(message)
+        if granted is not None:
+            self.desk.grants = Grants(granted.roster == "both", granted.message == "outgoing")
 
     async def _presence(self, stanza: Presence) -> None:
         to, sender = stanza.to, stanza.from_

@@ -21,7 +21,7 @@ from jabberd.core.module import (
     OnAccount,
     Reply,
 )
-from jabberd.core.ports import RosterApi, SubscriptionApi
+from jabberd.core.ports import PrivilegeApi, RosterApi, SubscriptionApi
 from jabberd.core.session import Session, flag_slot
 from jabberd.storage.api import RosterChange, RosterFull, RosterItem, RosterPage, Subscription
 from jabberd.xmpp import ns
@@ -223,7 +223,9 @@ class RosterQueries:
         Raises:
             StanzaError: the roster is somebody else's, or the request has items.
         """
-        session, account = _own(iq, session)
+        if session is None:
+            return await self._privileged(iq).roster_get(iq)
+        account = _own(iq, session)
         request = iq.request()
         if any(True for _ in request):
             raise StanzaError(Condition.BAD_REQUEST, "a roster get has no items")
@@ -248,7 +250,10 @@ class RosterQueries:
         Raises:
             StanzaError: as §2.3.3 and §2.5.3 say.
         """
-        session, account = _own(iq, session)
+        if session is None:
+            await self._privileged(iq).roster_set(iq)
+            return None
+        account = _own(iq, session)
         wanted = wire.read_set(iq.request())
         if wanted.contact == account:
             raise StanzaError(Condition.NOT_ALLOWED, "nobody is in their own roster")
@@ -262,6 +267,19 @@ class RosterQueries:
 
         await self._rosters.change(account, wanted.contact, update)
         return None
+
+    def _privileged(self, iq: Iq) -> PrivilegeApi:
+        """What decides about requests of services (XEP-0356).
+
+        Raises:
+            StanzaError: it is no service that asks.
+        """
+        if iq.from_ is None or iq.from_.local:
+            raise _forbidden()
+        try:
+            return self._host.require(PrivilegeApi)
+        except LookupError:  # the module is switched off
+            raise _forbidden() from None
 
     async def _remove(self, account: JID, contact: JID) -> None:
         change = await self._rosters.change(account, contact, _without)
@@ -281,11 +299,15 @@ class RosterQueries:
             self._rosters.push(session, item, str(page.version) if last else f"{since}.{count}")
 
 
-def _own(iq: Iq, session: Session | None) -> tuple[Session, JID]:
+def _own(iq: Iq, session: Session) -> JID:
     # §2.1.5: a request may be addressed to any account; only one's own roster is in reach.
-    if session is None or (iq.to is not None and iq.to.bare != session.jid.bare):
-        raise StanzaError(Condition.FORBIDDEN, "this is the roster of somebody else")
-    return session, session.jid.bare
+    if iq.to is not None and iq.to.bare != session.jid.bare:
+        raise _forbidden()
+    return session.jid.bare
+
+
+def _forbidden() -> StanzaError:
+    return StanzaError(Condition.FORBIDDEN, "this is the roster of somebody else")
 
 
 def _number(version: str | None) -> int | None:
