@@ -1,4 +1,4 @@
-"""Prosody from Debian's package, with components and nothing else."""
+"""Prosody from Debian's package, with components and, where wanted, a few users."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ data_path = "{folder}"
 run_as_root = true
 interfaces = {{ "127.0.0.1" }}; local_interfaces = {{ "127.0.0.1" }}
 component_ports = {{ {port} }}; component_interfaces = {{ "127.0.0.1" }}
-c2s_ports = {{}}; s2s_ports = {{}}; c2s_direct_tls_ports = {{}}; s2s_direct_tls_ports = {{}}
+c2s_ports = {{ {clients} }}; c2s_interfaces = {{ "127.0.0.1" }}
+c2s_require_encryption = false; allow_unencrypted_plain_auth = true
+authentication = "internal_plain"
+s2s_ports = {{}}; c2s_direct_tls_ports = {{}}; s2s_direct_tls_ports = {{}}
 http_ports = {{}}; https_ports = {{}}
-modules_enabled = {{ "ping"; "component" }}
-modules_disabled = {{ "s2s"; "c2s"; "limits"; "tls" }}
+modules_enabled = {{ "ping"; "component"; "roster"; "saslauth"; "disco"; "carbons"; "presence" }}
+modules_disabled = {{ "s2s"; "limits"; "tls" }}
 log = {{ {{ levels = {{ min = "debug" }}, to = "file", filename = "{folder}/log" }} }}
 VirtualHost "localhost"
 """
@@ -38,15 +41,24 @@ class Prosody:
         folder: for all that it keeps.
         domains: of the components.
         secret: of each.
+        users: names of accounts at localhost; the password of each is "secret".
 
     Attributes:
         port: for components.
+        clients: the port for users, without TLS.
     """
 
-    def __init__(self, folder: Path, domains: Sequence[str], secret: str) -> None:
+    def __init__(
+        self, folder: Path, domains: Sequence[str], secret: str, users: Sequence[str] = ()
+    ) -> None:
         self._folder = folder
         self.port = free_port()
-        text = _CONFIG.format(folder=folder, port=self.port)
+        self.clients = free_port(self.port + 1)
+        text = _CONFIG.format(folder=folder, port=self.port, clients=self.clients)
+        accounts = folder / "localhost" / "accounts"
+        accounts.mkdir(parents=True, exist_ok=True)
+        for user in users:
+            (accounts / f"{user}.dat").write_text('return { ["password"] = "secret" };')
         text += "".join(_COMPONENT.format(domain=domain, secret=secret) for domain in domains)
         (folder / "prosody.cfg.lua").write_text(text)
 

@@ -119,6 +119,9 @@ async def test_the_commands_of_the_spine_can_be_described_without_a_server() -> 
     registry = CommandRegistry(all_commands())
     assert [" ".join(command.path) for command in registry.all()] == [
         "check",
+        "gateway list",
+        "gateway status",
+        "gateway users",
         "reload",
         "restart",
         "s2s",

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from slixmpp.xmlstream import ET
 
+from jabberd.core.accounts import AccountTaken
 from jabberd.embed import Server
 from jabberd.gateways.example.server import Server as FarEnd
 from jabberd.gateways.example.server import World
 from jabberd.gateways.example.wire import Line, Thing, WireError
+from tests.client.prosody import Prosody
 from tests.integration.slix import WAIT, Slix
 
 GATEWAY: Final = "example.localhost"
+SECRET: Final = "between us"
 PLUGINS: Final = (
     "xep_0030", "xep_0050", "xep_0077", "xep_0085", "xep_0184", "xep_0280", "xep_0333",
     "xep_0308", "xep_0444",
@@ -79,27 +83,46 @@ class Person:
             await self.line.read(happened)
 
 
+class Address(NamedTuple):
+    """Where a server listens for clients."""
+
+    host: str
+    port: int
+
+
 @dataclass
 class Place:
     """Everything together.
 
     Attributes:
-        server: with the gateway.
         far: the network.
+        address: of the server, for clients.
+        server: with the gateway, where it is one of ours.
+        tls: whether clients use it.
         clients: that were logged in.
         people: that were logged in.
     """
 
-    server: Server
     far: FarEnd
+    address: Address
+    inside: Server | None = None
+    tls: bool = True
     clients: list[Slix] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
 
+    @property
+    def server(self) -> Server:
+        """The server, which is one of ours."""
+        assert self.inside is not None
+        return self.inside
+
     async def client(self, name: str = "juliet", resource: str = "one") -> Slix:
         """A user's client, online; the account is made where there is none."""
-        with contextlib.suppress(Exception):
-            await self.server.add_user(name, "secret")
-        client = Slix(self.server, f"{name}@localhost/{resource}", "secret", plugins=PLUGINS)
+        if self.inside is not None:
+            with contextlib.suppress(AccountTaken):
+                await self.inside.add_user(name, "secret")
+        jid = f"{name}@localhost/{resource}"
+        client = Slix(self.address, jid, "secret", plugins=PLUGINS, tls=self.tls)
         self.clients.append(client)
         await client.online()
         return client
@@ -110,32 +133,131 @@ class Place:
         self.people.append(person)
         return person
 
+    async def leave(self) -> None:
+        """Log everybody out."""
+        for client in self.clients:
+            await client.leave()
+        for person in self.people:
+            await person.close()
 
-def config(far: FarEnd, **more: Any) -> dict[str, Any]:
-    """The configuration of such a server."""
-    table = {"network": "example", "port": far.port, **more}
-    return {"gateway": {GATEWAY: table}}
+
+@contextlib.asynccontextmanager
+async def far_end() -> AsyncIterator[FarEnd]:
+    """The network."""
+    far = FarEnd(World())
+    await far.start("127.0.0.1", 0)
+    try:
+        yield far
+    finally:
+        await far.stop()
 
 
 @contextlib.asynccontextmanager
 async def place(
     folder: Path | None = None, *, storage: str = "memory", **more: Any
 ) -> AsyncIterator[Place]:
-    """A place, and its end."""
-    far = FarEnd(World())
-    await far.start("127.0.0.1", 0)
-    try:
-        async with Server(storage=storage, data=folder, config=config(far, **more)) as server:
-            here = Place(server, far)
+    """A server with the gateway inside."""
+    async with far_end() as far:
+        table = {"network": "example", "port": far.port, **more}
+        values = {"gateway": {GATEWAY: table}}
+        async with Server(storage=storage, data=folder, config=values) as server:
+            here = Place(far, Address(server.host, server.port), server)
             try:
                 yield here
             finally:
-                for client in here.clients:
-                    await client.leave()
-                for person in here.people:
-                    await person.close()
+                await here.leave()
+
+
+@contextlib.asynccontextmanager
+async def beside_jabberd(folder: Path) -> AsyncIterator[Place]:
+    """A server, and the gateway as a process of its own."""
+    values = {
+        "listen": {"component": ["127.0.0.1:0"]},
+        "component": {
+            GATEWAY: {
+                "secret": SECRET,
+                "privileges": {"roster": "both", "message": "outgoing"},
+            }
+        },
+    }
+    async with (
+        far_end() as far,
+        Server(config=values) as server,
+        process(folder, far, server.component_port),
+    ):
+        here = Place(far, Address(server.host, server.port), server)
+        try:
+            yield here
+        finally:
+            await here.leave()
+
+
+@contextlib.asynccontextmanager
+async def beside_prosody(folder: Path) -> AsyncIterator[Place]:
+    """Prosody, and the gateway as a process of its own."""
+    home = folder / "prosody"
+    home.mkdir()
+    with Prosody(home, [GATEWAY], SECRET, ["juliet", "nurse"]) as prosody:
+        async with far_end() as far, process(folder, far, prosody.port):
+            here = Place(far, Address("127.0.0.1", prosody.clients), tls=False)
+            try:
+                yield here
+            finally:
+                await here.leave()
+
+
+@contextlib.asynccontextmanager
+async def process(folder: Path, far: FarEnd, port: int) -> AsyncIterator[GatewayProcess]:
+    """The gateway as a process of its own, connected or about to be."""
+    running = GatewayProcess(folder, far, port)
+    await running.start()
+    try:
+        yield running
     finally:
-        await far.stop()
+        await running.stop()
+
+
+class GatewayProcess:
+    """`jabberd gateway example.localhost`.
+
+    Args:
+        folder: for its data.
+        far: the network.
+        port: of the server, for components.
+    """
+
+    def __init__(self, folder: Path, far: FarEnd, port: int) -> None:
+        self._file = folder / "gateway.toml"
+        self._file.write_text(
+            f'data = "{folder}/gateway"\n[gateway."{GATEWAY}"]\nnetwork = "example"\n'
+            f'port = {far.port}\nserver = "127.0.0.1:{port}"\nsecret = "{SECRET}"\n'
+        )
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it; returns when it says that it runs."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "jabberd.cli", "gateway", GATEWAY, "--config", str(self._file),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        async with asyncio.timeout(WAIT):
+            said = await self._process.stdout.readline()
+        assert b"connects to" in said, said
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """SIGTERM, and wait."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.terminate()
+        async with asyncio.timeout(WAIT):
+            assert await self._process.wait() == 0
 
 
 async def register(
@@ -163,9 +285,14 @@ async def approve(client: Slix, whom: str) -> None:
     client.client.send_presence(pto=whom, ptype="subscribe")
 
 
-async def join(client: Slix, name: str) -> None:
-    """Register, and be logged in; the gateway puts itself into the roster."""
+async def join(client: Slix, name: str, *, by_privilege: bool = True) -> None:
+    """Register, and be logged in.
+
+    The gateway puts itself into the roster, or asks where it may not.
+    """
     await register(client, name)
+    if not by_privilege:
+        await approve(client, GATEWAY)
     await client.event(
         "presence_available", lambda p: p["from"] == GATEWAY and p["type"] == "available"
     )

@@ -36,6 +36,7 @@ class Slix:
         password: of the account.
         direct_tls: a port to log in at with TLS from the first byte instead.
         plugins: of slixmpp, by their names: `xep_0198`.
+        tls: use it; without, the server has to allow that.
 
     Attributes:
         client: slixmpp's own object.
@@ -49,6 +50,7 @@ class Slix:
         *,
         direct_tls: int | None = None,
         plugins: Sequence[str] = (),
+        tls: bool = True,
     ) -> None:
         self.client: Any = slixmpp.ClientXMPP(jid, password)
         for plugin in plugins:
@@ -58,7 +60,9 @@ class Slix:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         self.client.enable_direct_tls = direct_tls is not None
-        self.client.enable_starttls = direct_tls is None
+        self.client.enable_starttls = tls and direct_tls is None
+        self.client.enable_plaintext = not tls
+        self.client.plugin["feature_mechanisms"].unencrypted_scram = not tls
         self._place = (address.host, direct_tls or address.port)
         self._seen: deque[tuple[str, Any]] = deque(maxlen=1000)
         self._news = asyncio.Event()

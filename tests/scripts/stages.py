@@ -25,9 +25,13 @@ _MODULES: Final = (
 )  # fmt: skip
 
 
-def free_port() -> int:
-    """A port on loopback that nobody uses now, below the range of outgoing connections."""
-    for port in range(21000, 32000):
+def free_port(first: int = 21000) -> int:
+    """A port on loopback that nobody uses now, below the range of outgoing connections.
+
+    Args:
+        first: where to look from; for a second port, behind the first one.
+    """
+    for port in range(first, 32000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -48,6 +48,10 @@ class Known:
     status: str = ""
     avatar: str | None = None
 
+    def undecided(self) -> bool:
+        """Whether nothing is known yet of the contact's consent."""
+        return self.contact.consent is Consent.NONE
+
 
 @dataclass(slots=True)
 class Contacts:
@@ -91,17 +95,17 @@ class Contacts:
 
     # What the network says
 
-    async def synchronise(self, contacts: Sequence[Contact]) -> None:
-        """Take over the network's contact list, which is complete."""
+    async def synchronise(self, transport: Transport) -> None:
+        """Take over the network's contact list."""
+        before = self.all()  # whoever is added meanwhile may not be in the list yet
         present = set()
-        for contact in contacts[: self.desk.rules.contacts]:
+        for contact in (await transport.contacts())[: self.desk.rules.contacts]:
             known = await self._take(contact)
             if known is not None:
                 present.add(known.jid.local)
-        if self.desk.can(Capability.CONTACTS):
-            for known in self.all():
-                if known.jid.local not in present:
-                    await self.removed(known.contact.id)
+        for known in before:
+            if known.jid.local not in present:
+                await self.removed(known.contact.id)
         await self.offer()
 
     async def added(self, contact: Contact) -> None:
@@ -157,21 +161,25 @@ class Contacts:
         jid = _to(asked)
         legacy = await self.desk.legacy(self.user, jid)
         known = self._known.get(jid.local)
-        if known is None and len(self._known) >= self.desk.rules.contacts:
-            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "you have too many contacts here")
-        if known is None or known.contact.consent is Consent.NONE:
-            contact = await self._ask_network(legacy, transport)
-            taken = await self._take(contact)
-            if taken is None:
-                raise StanzaError(Condition.ITEM_NOT_FOUND)
-            known = taken
+        if known is None:
+            if len(self._known) >= self.desk.rules.contacts:
+                text = "you have too many contacts here"
+                raise StanzaError(Condition.RESOURCE_CONSTRAINT, text)
+            # It is here before the network is asked: news of it can overtake the answer.
+            known = self._make(Contact(legacy, consent=Consent.NONE))
         known.offered = True
+        if known.undecided():
+            try:
+                contact = await self._ask_network(legacy, transport)
+            except StanzaError:
+                if known.undecided():
+                    self._known.pop(known.jid.local, None)
+                raise
+            if not known.undecided():
+                return  # and the user was told
+            known.contact = contact
         if known.contact.consent is Consent.GIVEN:
             await self._consented(known)
-            if not self.desk.can(Capability.CONSENT):
-                # Such a network shows nobody's presence: there is nothing to ask the user for.
-                return
-            self._post(presence.of_type("subscribe", known.jid.bare, self.user.jid))
         else:
             await self._write(known)
 
@@ -248,10 +256,7 @@ class Contacts:
             return None
         known = self._known.get(jid.local)
         if known is None:
-            show = Show.OFFLINE
-            if self.online and not self.desk.can(Capability.PRESENCE):
-                show = Show.ONLINE
-            known = self._known[jid.local] = Known(jid, contact, show=show)
+            known = self._make(contact)
         elif known.contact == contact:
             return known
         else:
@@ -263,10 +268,20 @@ class Contacts:
         await self._write(known)
         return known
 
+    def _make(self, contact: Contact) -> Known:
+        shows = self.desk.can(Capability.PRESENCE)
+        jid = self.desk.contact(contact.id)
+        show = Show.ONLINE if self.online and not shows else Show.OFFLINE
+        known = self._known[jid.local] = Known(jid, contact, show=show)
+        return known
+
     async def _consented(self, known: Known) -> None:
         known.subscribed = True
         await self._write(known)
         self._post(presence.of_type("subscribed", known.jid.bare, self.user.jid))
+        if self.desk.can(Capability.CONSENT):
+            # Other networks show nobody's presence: there is nothing to ask the user for.
+            self._post(presence.of_type("subscribe", known.jid.bare, self.user.jid))
         self.show(known)
 
     async def offer(self) -> None:

@@ -278,7 +278,9 @@ class Gateway:
     async def _seen(self, session: Session, sender: JID, stanza: Presence) -> None:
         """A client of a user came, changed or left (XEP-0100 §4.4 and §4.6)."""
         user = session.user
-        fresh = sender.resource not in user.resources
+        if sender.is_bare:
+            return  # servers say so of users who are not there, or who have not agreed yet
+        fresh, was_here = sender.resource not in user.resources, user.here
         user.see(sender.resource, presence.read(stanza))
         if user.here:
             if session.state in {State.OFF, State.REFUSED} and fresh:
@@ -287,7 +289,7 @@ class Gateway:
                 session.announce()
                 session.contacts.show_all(sender)
             await session.shown()
-        elif not self.desk.can(Capability.STANDING):
+        elif was_here and not self.desk.can(Capability.STANDING):
             await session.end()
 
     async def _towards_gateway(self, session: Session, stanza: Presence) -> None:
@@ -343,8 +345,6 @@ class Gateway:
             'Write "help" to me at any time.',
         )
         session.begin()  # whoever registers is here, though nothing has said so yet
-        if not user.here:
-            self.desk.link.post(presence.of_type("probe", self.desk.domain, user.jid))
 
     async def _leaving(self, user: User) -> None:
         session = self._sessions.pop(user.jid.text, None)

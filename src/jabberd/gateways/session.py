@@ -239,7 +239,7 @@ class Session:
         self.outbox.open(transport)
         await self.shown()
         if self._desk.can(Capability.CONTACTS):
-            await self.contacts.synchronise(await transport.contacts())
+            await self.contacts.synchronise(transport)
 
     async def _offline(self, transport: Transport) -> None:
         was_online = self._transport is not None

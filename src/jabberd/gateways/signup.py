@@ -139,8 +139,10 @@ class SignUps:
 
     async def _welcome(self, user: User) -> None:
         desk = self.desk
-        if not await roster.welcome(desk, user):
-            desk.link.post(presence.of_type("subscribe", desk.domain, user.jid))
+        # A probe by who is not subscribed is answered with a refusal, which ends the request.
+        welcome = await roster.welcome(desk, user)
+        kind = "probe" if welcome else "subscribe"
+        desk.link.post(presence.of_type(kind, desk.domain, user.jid))
 
     def _ask(self, jid: JID, question: Question, manages: bool) -> None:
         if len(self._pending) >= _MOST_PENDING:
