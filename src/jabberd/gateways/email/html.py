@@ -9,6 +9,8 @@ from typing import Final
 from bs4 import BeautifulSoup
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 
+from jabberd.gateways.email.flowed import SIGNATURE
+
 LONGEST: Final = 512 * 1024
 """Characters that are read."""
 MOST_TAGS: Final = 20_000
@@ -102,7 +104,8 @@ class _Writer:
     def newline(self, *, force: bool = False) -> None:
         content = "".join(self.line).rstrip()
         if content or force:
-            self.lines.append((_prefix(self.quotes) + content).rstrip())
+            line = (_prefix(self.quotes) + content).rstrip()
+            self.lines.append(SIGNATURE if line == SIGNATURE.rstrip() else line)
         self.line = []
 
     def paragraph(self) -> None:
