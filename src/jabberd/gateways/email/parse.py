@@ -8,7 +8,7 @@ from jabberd.gateways.email import authentication, body, loops, mime, quoting
 from jabberd.gateways.email import headers as fields
 from jabberd.gateways.email.address import split, wire_domain
 from jabberd.gateways.email.headers import Headers
-from jabberd.gateways.email.mail import Mail
+from jabberd.gateways.email.mail import Mail, Verdict
 from jabberd.gateways.email.mailboxes import Mailbox, mailboxes
 from jabberd.gateways.events import Attachment
 
@@ -56,7 +56,7 @@ def read(data: bytes, *, own_domain: str, authserv_id: str) -> Mail:
         full_text=full_text,
         attachments=tuple(files),
         received=len(headers.get_all("Received", [])),
-        verdict=authentication.verdict(fields.raw_all(headers, authentication.FIELD), authserv_id),
+        verdict=_verdict(headers, authserv_id, sender.address),
         spam=_spam(headers),
         answerable=loops.answerable(headers, sender.address),
         own_domain=split(sender.address)[1] == own_domain,
@@ -70,6 +70,11 @@ def _sender(headers: Headers) -> Mailbox:
         if found := mailboxes(fields.raw(headers, name)):
             return found[0]
     return Mailbox("")
+
+
+def _verdict(headers: Headers, authserv_id: str, sender: str) -> Verdict:
+    values = fields.raw_all(headers, authentication.FIELD)
+    return authentication.verdict(values, authserv_id, split(sender)[1])
 
 
 def _addresses(headers: Headers, name: str) -> tuple[str, ...]:
