@@ -12,7 +12,8 @@ from jabberd.gateways.transport import BadAddress
 
 _MOST: Final = 200
 _LONGEST_NAME: Final = 200
-_PIECE: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|<[^<>]*+>|[(),:;\\]|[^"<>(),:;\\]++|.', re.DOTALL)
+_PIECE: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|<[^<>]*+>|[(),:;\\]|[^"<>(),:;\\]++|.', re.DOTALL)
+_LOOSE: Final = re.compile(r"[^\s<>\"'(),:;@]{1,64}@[^\s<>\"'(),:;@]{1,253}")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -68,9 +69,12 @@ def _entries(value: str) -> list[tuple[list[str], str]]:
 
 
 def _mailbox(pieces: list[str], comment: str) -> Mailbox | None:
-    angle = next((at for at, piece in enumerate(pieces) if piece[0] == "<"), None)
+    angle = next((at for at, piece in enumerate(pieces) if piece[0] == "<" != piece), None)
     if angle is None:
         address, name = "".join(pieces), comment
+        never_ends = "<" in pieces or any(piece[0] == '"' != piece[-1] for piece in pieces)
+        if never_ends and (found := list(_LOOSE.finditer(address))):
+            address, name = found[-1][0], comment or address[: found[-1].start()].strip('<" ')
     else:
         address, name = pieces[angle][1:-1], "".join(map(_unquoted, pieces[:angle]))
         name = name if name.strip() else comment
@@ -83,4 +87,4 @@ def _mailbox(pieces: list[str], comment: str) -> Mailbox | None:
 
 
 def _unquoted(piece: str) -> str:
-    return _ESCAPED.sub(r"\1", piece[1:-1]) if piece[0] == '"' and len(piece) > 1 else piece
+    return _ESCAPED.sub(r"\1", piece[1:].removesuffix('"')) if piece[0] == '"' else piece
