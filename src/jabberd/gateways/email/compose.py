@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from typing import Final
 
 from jabberd.gateways.email import flowed, loops, words
-from jabberd.gateways.email.address import needs_smtputf8, wire
+from jabberd.gateways.email.address import canonical, needs_smtputf8, wire
 from jabberd.gateways.email.charset import clean
 from jabberd.gateways.events import Attachment
 
@@ -22,7 +22,6 @@ MOST_REFERENCES: Final = 10
 """Of those before a mail, beside the first one (RFC 5322 §3.6.4 sets no bound)."""
 
 _ID: Final = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>")
-_ADDRESS: Final = re.compile(r"[^\x00-\x1f\x7f<>]{1,400}@[^\x00-\x20\x7f<>@]{1,300}")
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,100}")
 _NAME_LONGEST: Final = 200
 _SUBJECT_LONGEST: Final = 500
@@ -68,7 +67,8 @@ def write(draft: Draft) -> bytes:
     """The bytes of a mail, lines ended by CRLF.
 
     Raises:
-        ValueError: an address or the identifier is none, or an address needs SMTPUTF8.
+        ValueError: an address or the identifier is none, or an address needs SMTPUTF8; of an
+            address, it can be a `BadAddress`.
     """
     if not _ID.fullmatch(draft.message_id):
         raise ValueError("not a message identifier")
@@ -112,8 +112,8 @@ def trimmed(references: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _on_wire(address: str, *, smtputf8: bool) -> str:
-    if not _ADDRESS.fullmatch(address):
-        raise ValueError("not a mail address")
+    if canonical(address) != address:
+        raise ValueError("not a canonical mail address")
     if smtputf8:
         return address
     if needs_smtputf8(address):
