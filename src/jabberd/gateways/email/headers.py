@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+import string
 from email.message import Message
 from email.parser import BytesHeaderParser
 from email.policy import Compat32
@@ -24,7 +25,8 @@ _FOLD: Final = re.compile(r"\r?\n(?=[ \t])|[\r\n\0]")
 _WORD: Final = re.compile(r"=\?([^?*\s]{1,40})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?\r\n]*)\?=")
 _BETWEEN_WORDS: Final = re.compile(r"[ \t\r\n]+")
 _QUOTED_BYTE: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
-_NO_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
+_BASE64: Final = frozenset(string.ascii_letters + string.digits + "+/")
+_NO_BASE64: Final = bytes(byte for byte in range(256) if chr(byte) not in _BASE64)
 _TYPE: Final = re.compile(r"\s*([a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+)")
 _ID: Final = re.compile(r"<([^<>\s]{1,998})>")
 
@@ -144,6 +146,6 @@ def _word_bytes(encoding: str, encoded: str) -> bytes:
 
 def base64_bytes(data: bytes) -> bytes:
     """What base64 stands for, without anything that is none (RFC 2045 §6.8)."""
-    data = _NO_BASE64.sub(b"", data)
+    data = data.translate(None, _NO_BASE64)
     data = data[: len(data) - 1] if len(data) % 4 == 1 else data
     return binascii.a2b_base64(data + b"=" * (-len(data) % 4))

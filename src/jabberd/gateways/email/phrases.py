@@ -71,7 +71,7 @@ MORE_LABEL: Final = _label(_MORE)
 """A line in it that says to whom, or about what."""
 
 ORIGINAL: Final = re.compile(
-    r"\s*-{2,}\s*"
+    r"\s*+-{2,}+\s*+"
     + _any(
         r"original message", r"ursprüngliche (?:nachricht|mail)", "originalnachricht",
         "message d['\u2019]origine", "message (?:original|initial)", "mensaje original",
@@ -89,7 +89,7 @@ ORIGINAL: Final = re.compile(
 """A line that says that the rest is the mail that is answered."""
 
 REPLY_ABOVE: Final = re.compile(
-    r"\W*(?:please )?(?:type|write|enter)?\s*(?:your )?reply (?:above|over) this line\W*",
+    r"\W*+(?:please )?(?:type|write|enter)?\s*(?:your )?reply (?:above|over) this line\W*",
     re.IGNORECASE,
 )
 """The same as programs that track requests have it."""
@@ -103,8 +103,8 @@ LIST_FOOTER: Final = re.compile(r"mailing list|unsubscribe|-- ?$", re.IGNORECASE
 _DEVICE: Final = _any(
     "phone", "pad", "mobil", "móvil", "movil", "android", "samsung", "galaxy", "blackberry",
     "huawei", "xiaomi", "pixel", "oneplus", "nokia", "tablet", "yahoo", "outlook", "mail",
-    "почт", "мобильн", "proton", "thunderbird", "windows", "gerät", "handy", "device", "k-9", "telefon", "tel[eé]fono",
-    "телефон", "spark", "tuta",
+    "почт", "мобильн", "proton", "thunderbird", "windows", "gerät", "handy", "device", "k-9",
+    "telefon", "tel[eé]fono", "телефон", "spark", "tuta",
 )  # fmt: skip
 
 MOBILE: Final = re.compile(
