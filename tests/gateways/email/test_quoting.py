@@ -13,7 +13,7 @@ NEW = "Yes, see you there.\n\nJulia"
 
 ATTRIBUTIONS = {
     "gmail": "On Mon, May 6, 2024 at 10:12 AM Romeo <romeo@montague.example> wrote:",
-    "gmail wrapped": "On Mon, May 6, 2024 at 10:12 AM Romeo Montague\n<romeo@montague.example> wrote:",
+    "gmail wrapped": "On Mon, May 6, 2024 at 10:12 AM Romeo\n<romeo@montague.example> wrote:",
     "gmail wrapped last": "On Mon, May 6, 2024 at 10:12 AM Romeo <romeo@montague.example>\nwrote:",
     "apple": "On 6. May 2024, at 10:12, Romeo <romeo@montague.example> wrote:",
     "thunderbird": "On 5/6/24 10:12, Romeo Montague wrote:",
@@ -43,7 +43,7 @@ ATTRIBUTIONS = {
 }
 
 HEADERS = {
-    "english": "From: Romeo <r@x.example>\nSent: Monday, May 6, 2024 10:12 AM\nTo: Julia\nSubject: Ball",
+    "english": "From: Romeo <r@x.example>\nSent: Monday, May 6, 10:12 AM\nTo: Julia\nSubject: Ball",
     "bold": "*From:* Romeo <r@x.example>\n*Sent:* Monday, May 6\n*To:* Julia\n*Subject:* Ball",
     "german": "Von: Romeo <r@x.example>\nGesendet: Montag, 6. Mai\nAn: Julia\nBetreff: Ball",
     "french": "De : Romeo <r@x.example>\nEnvoyé : lundi 6 mai\nÀ : Julia\nObjet : Bal",
@@ -175,9 +175,7 @@ def test_what_matches_everywhere_is_done_with_quickly(line: str) -> None:
     assert strip((line + "\n") * 4_000 + line * 5_000)  # minutes, if any rule looked back too far
 
 
-@pytest.mark.parametrize(
-    "subject", ["Fwd: Ball", "FW: Ball", "WG: Ball", "[list] Fwd: x", "转发：x"]
-)
+@pytest.mark.parametrize("subject", ["Fwd: x", "FW: x", "WG: x", "[list] Fwd: x", "转发：x"])
 def test_forwards_are_told_by_their_subject(subject: str) -> None:
     assert is_forwarded(subject)
 
