@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jabberd.gateways.email import address
 from jabberd.gateways.email.mailboxes import Mailbox, mailboxes
 from jabberd.gateways.transport import BadAddress
+
+SOME = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,7 @@ def test_what_is_no_address(text: str) -> None:
         address.canonical(text)
 
 
+@SOME
 @given(st.text(max_size=80))
 def test_whatever_is_taken_stays_as_it_is_and_fits_on_one_line(text: str) -> None:
     try:

@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jabberd.gateways.email.compose import Draft, trimmed, write
 from jabberd.gateways.email.headers import one_line
 from jabberd.gateways.events import Attachment
 from tests.gateways.email.corpus import parsed
+
+SOME = settings(max_examples=100, deadline=None, derandomize=True)
 
 DRAFT = Draft(
     from_address="romeo@mail.example",
@@ -86,6 +88,7 @@ def test_an_answer_with_everything() -> None:
     assert [file.data for file in ours.attachments] == [file.data for file in draft.attachments]
 
 
+@SOME
 @given(
     body=st.lists(LINES, max_size=10).map("\n".join),
     subject=st.text(max_size=200),
@@ -112,6 +115,7 @@ def test_whatever_is_written_can_be_read(
     assert by_library(raw)["To"].addresses[0].addr_spec == DRAFT.to
 
 
+@SOME
 @given(st.lists(LINES.filter(lambda line: not line.lstrip().startswith(">")), max_size=10))
 def test_text_survives(lines: list[str]) -> None:
     body = "\n".join(line.rstrip(" ") for line in lines).strip("\n")

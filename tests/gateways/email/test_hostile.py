@@ -13,6 +13,8 @@ from jabberd.gateways.email.charset import clean, decode
 from jabberd.gateways.email.mail import Mail
 from tests.gateways.email.corpus import NAMES, data, parsed
 
+SOME = settings(max_examples=200, deadline=None, derandomize=True)
+
 HEAD = b"From: j@x.example\r\nMIME-Version: 1.0\r\n"
 
 PIECES = st.sampled_from(
@@ -50,8 +52,8 @@ def sound(mail: Mail) -> None:
     assert len(mail.text.encode()) <= 64 * 1024
 
 
+@SOME
 @given(st.lists(st.one_of(PIECES, st.binary(max_size=20)), max_size=40).map(b"".join))
-@settings(max_examples=400)
 @example(b"")
 @example(b"\r\n")
 @example(b"Content-Type: multipart/report; boundary=b\r\n\r\n--b--")
@@ -60,6 +62,7 @@ def test_nothing_makes_it_fail(raw: bytes) -> None:
     bounce.read(raw)
 
 
+@SOME
 @given(st.sampled_from(NAMES), st.data())
 def test_broken_mails_do_not_make_it_fail(name: str, draw: st.DataObject) -> None:
     raw = bytearray(data(name))
@@ -130,6 +133,7 @@ def test_html_is_done_with_quickly(markup: str) -> None:
     html.to_text(markup * 40_000)  # the same, and it must not recurse
 
 
+@SOME
 @given(st.text(), st.lists(st.sampled_from(["<p>", "</p>", "<pre>", "<blockquote>", "<a href=x>"])))
 def test_html_of_any_kind_is_read(text: str, tags: list[str]) -> None:
     html.to_text("".join(tags) + text + "".join(reversed(tags)))
@@ -140,11 +144,13 @@ def test_html_of_any_kind_is_read(text: str, tags: list[str]) -> None:
     ["", "utf-8", "UTF8", "no-such", "idna", "punycode", "unicode_escape", "zlib", "rot13", "hex",
      "undefined", "utf-7", "utf-16", "gb2312", "iso-2022-jp", "x" * 5_000, "a\0b", "\udc80"],
 )  # fmt: skip
+@SOME
 @given(raw=st.binary(max_size=30))
 def test_bytes_of_any_charset_are_text(name: str, raw: bytes) -> None:
     clean(decode(raw, name)).encode()
 
 
+@SOME
 @given(st.binary(max_size=200))
 def test_headers_of_any_kind_are_read(raw: bytes) -> None:
     found = headers.parse(b"X: " + raw + b"\r\n")

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jabberd.gateways.email.quoting import is_forwarded, strip
+
+SOME = settings(max_examples=100, deadline=None, derandomize=True)
 
 NEW = "Yes, see you there.\n\nJulia"
 
@@ -141,6 +143,7 @@ def test_what_may_be_text_stays(text: str) -> None:
     assert strip(text) == text.strip()
 
 
+@SOME
 @given(
     st.lists(
         st.one_of(
