@@ -99,6 +99,7 @@ class Place:
         address: of the server, for clients.
         server: with the gateway, where it is one of ours.
         tls: whether clients use it.
+        gateway: its process, where it has one of its own.
         clients: that were logged in.
         people: that were logged in.
     """
@@ -107,6 +108,7 @@ class Place:
     address: Address
     inside: Server | None = None
     tls: bool = True
+    gateway: GatewayProcess | None = None
     clients: list[Slix] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
 
@@ -183,9 +185,9 @@ async def beside_jabberd(folder: Path) -> AsyncIterator[Place]:
     async with (
         far_end() as far,
         Server(config=values) as server,
-        process(folder, far, server.component_port),
+        process(folder, far, server.component_port) as gateway,
     ):
-        here = Place(far, Address(server.host, server.port), server)
+        here = Place(far, Address(server.host, server.port), server, gateway=gateway)
         try:
             yield here
         finally:
@@ -198,8 +200,8 @@ async def beside_prosody(folder: Path) -> AsyncIterator[Place]:
     home = folder / "prosody"
     home.mkdir()
     with Prosody(home, [GATEWAY], SECRET, ["juliet", "nurse"]) as prosody:
-        async with far_end() as far, process(folder, far, prosody.port):
-            here = Place(far, Address("127.0.0.1", prosody.clients), tls=False)
+        async with far_end() as far, process(folder, far, prosody.port) as gateway:
+            here = Place(far, Address("127.0.0.1", prosody.clients), tls=False, gateway=gateway)
             try:
                 yield here
             finally:

@@ -169,6 +169,12 @@ class Slix:
         """The events of this kind that nobody has waited for yet."""
         return [data for kind, data in self._seen if kind == name]
 
+    def forget(self, name: str) -> None:
+        """Drop the events of this kind that nobody has waited for yet."""
+        kept = [(kind, data) for kind, data in self._seen if kind != name]
+        self._seen.clear()
+        self._seen.extend(kept)
+
     async def leave(self) -> None:
         """Log out."""
         await self.client.disconnect(wait=5.0)

@@ -155,6 +155,7 @@ class Gateway:
 
     def up(self) -> None:
         """See `Far.up`: ask who is here, and log in those who always are."""
+        self._outgoing.reconnected()
         self._work("greet", self._greet())
 
     def down(self, why: str) -> None:

@@ -107,7 +107,7 @@ class Ids:
         return [here, Record(user, _THERE, _short(legacy), json.dumps(value).encode(), at)]
 
     def arrived(self, user: str, name: str, legacy: str, at: float) -> Record:
-        """What to write for a message that came in as a stanza of this id."""
+        """What to write for a message that is known by this name from now on."""
         return Record(user, _HERE, _short(name), legacy.encode(), at)
 
     async def prune(self, now: float) -> None:

@@ -84,6 +84,10 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def has(self, name: str) -> bool:
+        """Whether a message of this name (`Text.id`) waits here."""
+        return any(item.text.id == name for _, item, _ in self._queue)
+
     async def load(self) -> None:
         """Read what waits; called once, before anything else.
 
@@ -255,6 +259,7 @@ class Outbox:
         if item.stanza and not item.about:
             sent = Sent(item.stanza, item.to, item.sender, item.text.receipt)
             changes += self._desk.ids.pair(user, sent, legacy, now)
+        changes.append(self._desk.ids.arrived(user, item.text.id, legacy, now))
         await self._desk.records.write(changes)
         self._remove(key)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import dataclass, replace
+from typing import Final
 
 from jabberd.gateways import reading
 from jabberd.gateways.desk import Desk
@@ -15,6 +17,9 @@ from jabberd.gateways.transport import Capability, NotDone
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.stanza import Message
 
+_SUSPICIOUS: Final = 1_000
+"""So many messages after a connection may have come before."""
+
 
 @dataclass(slots=True)
 class Outgoing:
@@ -25,6 +30,11 @@ class Outgoing:
     """
 
     desk: Desk
+    _suspicious: int = 0
+
+    def reconnected(self) -> None:
+        """The server may send again what a gateway that was killed has stored (XEP-0198)."""
+        self._suspicious = _SUSPICIOUS
 
     def read(self, message: Message) -> Said:
         """What a message says.
@@ -51,8 +61,13 @@ class Outgoing:
         if said.replaces and not (desk.can(Capability.CORRECTIONS) and replaces):
             why = f"{desk.network.title} cannot correct what was sent: write it anew"
             raise StanzaError(Condition.NOT_ACCEPTABLE, why)
+        name = message_name(session, contact, message)
+        if await self._came_before(session, name):
+            if self._suspicious:
+                return
+            name = desk.token()
         text = Text(
-            id=desk.token(),
+            id=name,
             body=said.body,
             subject=said.subject,
             thread=said.thread,
@@ -79,6 +94,13 @@ class Outgoing:
                 if legacy:
                     await session.attempt(transport.send_read(contact, legacy))
 
+    async def _came_before(self, session: Session, name: str) -> bool:
+        """Whether a message is here already, or was."""
+        self._suspicious = max(0, self._suspicious - 1)
+        if session.outbox.has(name):
+            return True
+        return await self.desk.ids.known(session.user.jid.text, name)
+
     async def _keep_about(
         self, session: Session, contact: str, message: Message, said: Said
     ) -> None:
@@ -98,8 +120,19 @@ class Outgoing:
         if session.state is State.REFUSED:
             text = f"{title} does not let you in: {session.problem}"
             raise StanzaError(Condition.NOT_AUTHORIZED, text)
-        if session.state is State.OFF:
+        if session.state is State.OFF and not session.user.known:
+            session.begin()  # the gateway has just started, and a message is a sign of life
+        elif session.state is State.OFF:
             raise StanzaError(Condition.NOT_ALLOWED, f"you are logged out of {title}")
+
+
+def message_name(session: Session, contact: str, message: Message) -> str:
+    """The name of a message: the same when the server sends it again.
+
+    A client may use the id of a stanza twice, for two messages that say the same.
+    """
+    said = f"{session.user.jid.text}\0{contact}\0{message.id}\0".encode() + message.inner
+    return hashlib.sha256(said).hexdigest()[:32]
 
 
 def _sender(message: Message) -> str:

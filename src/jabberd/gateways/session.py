@@ -108,7 +108,8 @@ class Session:
             self._task = asyncio.create_task(self._keep())
 
     async def end(self) -> None:
-        """Log out."""
+        """Log out; also where it was not known yet whether to be logged in."""
+        self.user.known = True
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

@@ -47,6 +47,7 @@ class User:
         manages: the gateway may write the user's contact list (XEP-0356).
         locked: the login, encrypted.
         resources: clients that are available, by resource.
+        known: whether anything was heard of the user's presence since the gateway started.
     """
 
     jid: JID
@@ -55,6 +56,7 @@ class User:
     manages: bool
     locked: bytes = field(repr=False)
     resources: dict[str, Seen] = field(default_factory=dict)
+    known: bool = False
 
     @property
     def here(self) -> bool:
@@ -74,6 +76,7 @@ class User:
 
     def see(self, resource: str, seen: Seen | None) -> None:
         """Take the presence of one client; None: it is gone."""
+        self.known = True
         self.resources.pop(resource, None)
         if seen is not None:
             if len(self.resources) >= _MOST_RESOURCES:
@@ -135,7 +138,7 @@ class Users:
         await self._records.write([Record(jid.text, _SPACE, "", head + b"\n" + locked, now)])
         if before is not None:
             self._forget(before)
-            user.resources = before.resources
+            user.resources, user.known = before.resources, before.known
         self._remember(user)
         return user
 

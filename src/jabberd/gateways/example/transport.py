@@ -29,7 +29,7 @@ from jabberd.gateways.events import (
 from jabberd.gateways.example.wire import Line, Thing, WireError
 from jabberd.gateways.transport import Emit, LoginRefused, Lost, NotDone, NotTaken, Transport
 
-_MOST_EVENTS: Final = 100
+_MOST_EVENTS: Final = 10_000
 
 
 class ExampleTransport(Transport):
@@ -51,13 +51,20 @@ class ExampleTransport(Transport):
 
     async def run(self, emit: Emit) -> None:
         """See `Transport.run`."""
-        # Answers come by the same line as events, so it is read while an event is looked at.
-        events: asyncio.Queue[Thing] = asyncio.Queue(_MOST_EVENTS)
+        # Answers come by the same line as events, so it is read on while events wait: nothing may
+        # hold it up. Too many end the login, after which those not confirmed come again.
+        events: asyncio.Queue[Thing] = asyncio.Queue()
+
+        async def happened(thing: Thing) -> None:
+            if events.qsize() >= _MOST_EVENTS:
+                raise WireError("too much happens at once")
+            events.put_nowait(thing)
+
         try:
             line = await Line.connect(self._host, self._port)
         except WireError as error:
             raise Lost(str(error)) from None
-        reading = asyncio.create_task(line.read(events.put))
+        reading = asyncio.create_task(line.read(happened))
         try:
             await self._log_in(line)
             self._line = line
