@@ -76,12 +76,12 @@ class Uploads:
         import httpx  # noqa: PLC0415 -- a gateway without files does without it
 
         slot = await self._slot(name, len(attachment.data), attachment.media_type)
-        put, get = slot.find(ns.UPLOAD, "put"), slot.find(ns.UPLOAD, "get")
+        put, get = slot.find(ns.HTTP_UPLOAD, "put"), slot.find(ns.HTTP_UPLOAD, "get")
         if put is None or get is None:
             raise StanzaError(Condition.UNDEFINED_CONDITION, "the upload service gave no address")
         headers = {
             header.get("name"): header.text.replace("\n", "").replace("\r", "")
-            for header in put.find_all(ns.UPLOAD, "header")
+            for header in put.find_all(ns.HTTP_UPLOAD, "header")
             if header.get("name").lower() in _HEADERS
         }
         headers["Content-Type"] = attachment.media_type
@@ -118,16 +118,16 @@ class Uploads:
         service = await self._find()
         attrs = {"filename": name, "size": str(size), "content-type": media_type}
         request = Iq.build(
-            [Element(ns.UPLOAD, "request", attrs)],
+            [Element(ns.HTTP_UPLOAD, "request", attrs)],
             from_=self.desk.domain,
             to=service,
             type="get",
         )
         answer = await self.desk.link.ask(request)
-        slot = answer.child(ns.UPLOAD, "slot")
+        slot = answer.child(ns.HTTP_UPLOAD, "slot")
         if slot is None:
             raise StanzaError(Condition.UNDEFINED_CONDITION, "the upload service gave no slot")
-        get = slot.find(ns.UPLOAD, "get")
+        get = slot.find(ns.HTTP_UPLOAD, "get")
         if get is not None and (origin := _origin(get.get("url"))):
             self._origins.add(origin)
         return slot
@@ -163,7 +163,7 @@ class Uploads:
         if query is None:
             return False
         names = {feature.get("var") for feature in query.find_all(ns.DISCO_INFO, "feature")}
-        return ns.UPLOAD in names
+        return ns.HTTP_UPLOAD in names
 
     async def _ask(self, to: JID, child: Element) -> Element | None:
         iq = Iq.build([child], from_=self.desk.domain, to=to, type="get")

@@ -41,11 +41,14 @@ class ListenOptions:
     Attributes:
         pump: how its connections are treated.
         proxies: networks from which a PROXY header is believed, and required.
+        relays: networks of proxies that name the far end by other means, in HTTP for example:
+            their own connections are not counted by address.
         backlog: connections that the kernel keeps for us.
     """
 
     pump: PumpOptions = field(default_factory=PumpOptions)
     proxies: tuple[Network, ...] = ()
+    relays: tuple[Network, ...] = ()
     backlog: int = 1024
 
 
@@ -307,7 +310,8 @@ class Listener:
     def _admit(self, connection: socket.socket, peer: Endpoint) -> None:
         address = ip_address(peer.host)
         proxied = any(address in network for network in self._options.proxies)
-        source = None if proxied else peer.source
+        relayed = any(address in network for network in self._options.relays)
+        source = None if proxied or relayed else peer.source
         if not self._admission.enter(source):
             connection.close()
             return

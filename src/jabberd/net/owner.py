@@ -34,6 +34,7 @@ class PumpOptions:
         tls: the certificates; None where there is no TLS.
         calling: it is us who have connected; None: the far end has.
         peers: the far ends are servers, who are asked for their certificates.
+        ask: clients are asked for their certificates, on hosts that have authorities for them.
         direct_tls: whether the handshake comes first (XEP-0368).
         alpn: what the listener speaks; see `TlsContexts.accept`.
         handshake_seconds: deadline of a TLS handshake.
@@ -49,6 +50,7 @@ class PumpOptions:
     tls: TlsContexts | None = None
     calling: Calling | None = None
     peers: bool = False
+    ask: bool = True
     direct_tls: bool = False
     alpn: tuple[bytes, ...] = (XMPP_CLIENT,)
     handshake_seconds: float = 10.0

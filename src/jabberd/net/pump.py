@@ -240,7 +240,7 @@ class Pump(Life):
         options, calling = self._options, self._options.calling
         self._stage = _HANDSHAKE
         if calling is None:
-            self._tls = tls.accept(options.alpn, host, peers=options.peers)
+            self._tls = tls.accept(options.alpn, host, peers=options.peers, ask=options.ask)
         else:
             alpn = options.alpn if options.direct_tls else ()
             self._tls, hello = tls.connect(calling.host, calling.server_name, alpn)

@@ -88,7 +88,12 @@ class TlsContexts:
         return session, session.connect(_sni(server_name))
 
     def accept(
-        self, alpn: tuple[bytes, ...] = (), host: str | None = None, *, peers: bool = False
+        self,
+        alpn: tuple[bytes, ...] = (),
+        host: str | None = None,
+        *,
+        peers: bool = False,
+        ask: bool = True,
     ) -> TlsSession:
         """Begin the server's side of a handshake.
 
@@ -98,12 +103,13 @@ class TlsContexts:
             host: whose certificate to send if the client names no host.
             peers: the far end is a server: it is asked for a certificate, and whatever it
                 presents is accepted for now.
+            ask: ask for a client's certificate where the host has authorities for them.
         """
         default = self._default
         if host is not None:
             default = self._hosts.get(a_label(host), default)
         context = default.peers if peers else default.context
-        session = TlsSession(default, self._hosts, alpn, context, peers=peers)
+        session = TlsSession(default, self._hosts, alpn, context, peers=peers, ask=ask)
         session.accept()
         return session
 

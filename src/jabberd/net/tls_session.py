@@ -65,6 +65,7 @@ class TlsSession:
 
     __slots__ = (
         "_alpn",
+        "_ask",
         "_calling",
         "_connection",
         "_head",
@@ -84,11 +85,13 @@ class TlsSession:
         context: SSL.Context,
         *,
         peers: bool = False,
+        ask: bool = True,
     ) -> None:
         self._host = host
         self._hosts: dict[str, TlsHost] | None = hosts
         self._alpn = alpn
         self._peers = peers
+        self._ask = ask
         self._calling = False
         self._judge: _Judge | None = None
         self._need = 0  # bytes that the last record, seen from the wire, still lacks
@@ -293,7 +296,7 @@ class TlsSession:
             if host is not None and host is not self._host:
                 self._host = host
                 connection.set_context(host.peers if self._peers else host.context)
-        if self._host.asks and not self._peers:
+        if self._host.asks and self._ask and not self._peers:
             self._judge = _Judge()  # not a method of ours: that would be a cycle
             connection.set_verify(SSL.VERIFY_PEER, self._judge)
 
