@@ -288,6 +288,7 @@ class Module:
         handlers: see the handler kinds above.
         features: disco features of the host (XEP-0030).
         account_features: disco features of the bare JIDs of its accounts.
+        identities: what the host is beside a server (XEP-0030 §3.1).
         forms: data forms that extend the host's disco#info (XEP-0128).
         nodes: what answers for nodes of the host in service discovery.
         stream_features: child elements of `<stream:features/>` offered after login; a function
@@ -301,6 +302,7 @@ class Module:
     handlers: Sequence[Handler] = ()
     features: Sequence[str] = ()
     account_features: Sequence[str] = ()
+    identities: Sequence[Element] = ()
     forms: Sequence[Element] = ()
     nodes: Sequence[DiscoNodes] = ()
     stream_features: Sequence[Element | Callable[[], Element]] = ()

@@ -10,7 +10,9 @@ from jabberd.core.clients import Client
 from jabberd.core.module import Module, Reply
 from jabberd.core.parcel import Parcel
 from jabberd.core.session import Session
+from jabberd.core.uploads import Stored, Upload
 from jabberd.storage.api import Account, RosterChange, RosterItem
+from jabberd.storage.files import Files
 from jabberd.storage.log_api import Entry
 from jabberd.xmpp.element import Element
 from jabberd.xmpp.jid import JID
@@ -333,3 +335,35 @@ class RegisterApi(Protocol):
             loopback: as for `offered`.
             secure: as for `offered`.
         """
+
+
+class HttpApi(Protocol):
+    """The HTTP side of this server, for one host. Provided where it can be reached by HTTPS."""
+
+    @property
+    def url(self) -> str:
+        """What public URLs begin with, without a slash at the end."""
+
+    @property
+    def files(self) -> Files:
+        """Where uploaded files are kept."""
+
+
+class UploadApi(Protocol):
+    """Files of one host that are uploaded and fetched by HTTP (XEP-0363)."""
+
+    async def begin(self, token: str, name: str, size: int, kind: str) -> Upload:
+        """Use a slot, which is good for one upload.
+
+        Args:
+            token: of the slot, from the URL.
+            name: of the file, from the URL.
+            size: that the request announces.
+            kind: the media type that the request announces; may be empty.
+
+        Raises:
+            UploadRefused: see `core.uploads.Refused`.
+        """
+
+    async def find(self, token: str, name: str) -> Stored | None:
+        """A file that was uploaded, by what its URL says; None where there is none."""

@@ -49,6 +49,7 @@ class Disco:
         """The host's disco#info query element, as it stands now."""
         modules = self._modules()
         children = [disco.identity("server", "im", self._name)]
+        children += [identity for module in modules for identity in module.identities]
         children += disco.features(name for module in modules for name in module.features)
         children += [form for module in modules for form in module.forms]
         return disco.info(children)
