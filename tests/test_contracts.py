@@ -20,6 +20,7 @@ LINT: Final = "from importlinter.cli import lint_imports_command; lint_imports_c
 FLOORS: Final = "Floors: downwards only"
 PURE: Final = "The language is pure: no I/O, clock, log or randomness"
 INTERFACES: Final = "The spine and the modules see interfaces, never a driver or a socket"
+HTTP: Final = "Only what serves HTTP knows of HTTP libraries"
 STRANGERS: Final = "Modules are strangers to each other"
 OUTSIDE: Final = "What can live in another process knows no server from inside"
 NO_ROOT: Final = "Nobody imports the package root"
@@ -53,7 +54,11 @@ OFFENCES: Final = (
     Offence("assembly.py", "from jabberd import app", FLOORS),
     Offence("app.py", "from jabberd import embed", FLOORS),
     Offence("embed.py", "from jabberd import cli", FLOORS),
+    Offence("http/app.py", "from jabberd.config import walk", FLOORS),
     # Neighbours on one floor.
+    Offence("http/app.py", "from jabberd.modules import ping", FLOORS),
+    Offence("modules/ping.py", "from jabberd.http import app", FLOORS),
+    Offence("web.py", "from jabberd import federation", FLOORS),
     Offence("net/clock.py", "from jabberd.storage import limits", FLOORS),
     Offence("storage/limits.py", "from jabberd.net import clock", FLOORS),
     Offence("client/inbox.py", "from jabberd.edge import senders", FLOORS),
@@ -66,6 +71,8 @@ OFFENCES: Final = (
     Offence("modules/ping.py", "from jabberd.storage import memory", INTERFACES),
     Offence("modules/ping.py", "import OpenSSL", INTERFACES),
     Offence("modules/ping.py", "from jabberd.edge import facts", INTERFACES),
+    Offence("modules/ping.py", "import starlette", HTTP),
+    Offence("edge/senders.py", "import uvicorn", HTTP),
     Offence("modules/ping.py", "from jabberd.modules import version", STRANGERS),
     Offence("docgen.py", "import jabberd", NO_ROOT),
     Offence("docgen.py", "from jabberd import Server", NO_ROOT),

@@ -16,6 +16,8 @@ _CONFIG: Final = """\
 [listen]
 c2s = ["127.0.0.1:{port}"]
 c2s_tls = ["127.0.0.1:{tls_port}"]
+http = []
+https = []
 [host."{domain}"]
 certificate = "{certificate}"
 key = "{key}"

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -62,11 +62,13 @@ if TYPE_CHECKING:
     from jabberd.edge.servers import Servers
     from jabberd.federation import Federation
     from jabberd.transports import Transports
+    from jabberd.web import Web
 
 _log: Final = structlog.get_logger("jabberd")
 # So many of the newest messages are recognised when they are sent again after a restart.
 _RESENT_MOST: Final = 20_000
 _BETWEEN_SERVERS: Final = ("s2s", "s2s_tls")
+_WEB: Final = ("http", "https")
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -99,6 +101,7 @@ class Assembly:
         ledger: the durable log.
         admission: counts connections.
         listeners: kind and listener.
+        web: HTTP; None where nothing listens for it.
         warnings: what the operator should know, in sentences.
     """
 
@@ -121,6 +124,7 @@ class Assembly:
     ledger: Ledger
     admission: Admission
     listeners: list[tuple[str, Listener]] = field(default_factory=list)
+    web: Web | None = None
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
@@ -230,15 +234,24 @@ class Assembly:
             federation = _federation(config, router, hosts, ledger, tls, clock)
             router.elsewhere = federation.servers
         admission = Admission(config.limits.connections, config.limits.connections_per_address)
-        return cls(
+        assembly = cls(
             config, clock, stores, deriver, journal, sessions, router, hosts, accounts, clients,
             tls, door, services, components, federation,
             _transports(config, stores, router, ledger, services, clock),
             ledger, admission, warnings=list(tls.warnings),
         )  # fmt: skip
+        if config.listen.http or config.listen.https:
+            assembly.web = _web(assembly)
+        return assembly
 
     def load_modules(self, commands: CommandRegistry) -> None:
-        """Load each host's modules; their commands join `commands`."""
+        """Load each host's modules; their commands join `commands`.
+
+        Raises:
+            StartError: the folder of uploaded files cannot be used.
+        """
+        if self.web is not None:
+            self.web.provide()
         brought: dict[tuple[str, ...], dict[str, Command]] = {}
         for name, host in self.hosts.items():
             host.registry.ports[AccountsApi] = self.accounts
@@ -292,6 +305,11 @@ class Assembly:
             self._listen("c2s_tls", address, self._clients(entrance))
         for address in listen.component:
             self._listen("component", address, lambda: ComponentConnection(self.components))
+        if self.web is not None:
+            for kind in _WEB:
+                for address in getattr(listen, kind):
+                    options = self.web.options(kind, address)
+                    self._listen(kind, address, self.web.machines(address), options)
         if self.federation is not None:
             servers = self.federation.servers
             for kind in _BETWEEN_SERVERS:
@@ -313,8 +331,14 @@ class Assembly:
     def _clients(self, entrance: Entrance) -> Callable[[], Machine]:
         return lambda: ClientConnection(self.door, entrance)
 
-    def _listen(self, kind: str, address: ListenerConfig, machine: Callable[[], Machine]) -> None:
-        options = ListenOptions(
+    def _listen(
+        self,
+        kind: str,
+        address: ListenerConfig,
+        machine: Callable[[], Machine],
+        options: ListenOptions | None = None,
+    ) -> None:
+        options = options or ListenOptions(
             pump=self._pump_options(kind),
             proxies=tuple(parse_network(network) for network in address.proxy),
         )
@@ -335,6 +359,8 @@ class Assembly:
         self.listeners.append((kind, listener))
 
     def _pump_options(self, kind: str) -> PumpOptions:
+        if self.web is not None and kind in _WEB:
+            return self.web.pump_options(kind)
         if kind == "component":
             # A component speaks for many: its senders' queues push back, not a byte rate.
             return PumpOptions()
@@ -387,7 +413,7 @@ class Assembly:
         for kind, listener in self.listeners:
             options = listener.options
             pump = self._pump_options(kind)
-            listener.options = ListenOptions(pump, options.proxies, options.backlog)
+            listener.options = replace(options, pump=pump)
 
     async def close(self) -> None:
         """Tell everybody that the server stops, and close what is open.
@@ -401,8 +427,9 @@ class Assembly:
         self.door.resumptions.save()
         self.door.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
         self.components.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
+        later = (*_BETWEEN_SERVERS, *_WEB)
         await asyncio.gather(
-            *(one.stop() for kind, one in self.listeners if kind not in _BETWEEN_SERVERS)
+            self._close_web(), *(one.stop() for kind, one in self.listeners if kind not in later)
         )
         for host in self.hosts.values():
             await host.close()
@@ -417,6 +444,11 @@ class Assembly:
         await self.clients.settled()
         self.deriver.close()
         await self.stores.close()
+
+    async def _close_web(self) -> None:
+        if self.web is not None:
+            await self.web.stop()
+            await asyncio.gather(*(one.stop() for kind, one in self.listeners if kind in _WEB))
 
 
 def _federation(
@@ -464,6 +496,13 @@ def _transports(
         token=token,
         services=services,
     )
+
+
+def _web(assembly: Assembly) -> Web:
+    # It brings HTTP libraries, which a server without HTTP does without.
+    from jabberd.web import Web  # noqa: PLC0415
+
+    return Web(assembly.config, assembly.hosts, assembly.listeners, assembly.tls, assembly.clock)
 
 
 def _incoming(servers: Servers, required: bool) -> Machine:

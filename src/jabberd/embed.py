@@ -44,7 +44,7 @@ class Server:
         self.domain = domain
         values: dict[str, Any] = {
             "storage": storage,
-            "listen": {"c2s": ["127.0.0.1:0"], "c2s_tls": ["127.0.0.1:0"]},
+            "listen": {kind: ["127.0.0.1:0"] for kind in ("c2s", "c2s_tls", "http", "https")},
             "host": {domain: {}},
         }
         self._values = _merged(values, config or {})
@@ -125,6 +125,16 @@ class Server:
     def tls_port(self) -> int:
         """The port for clients that begin with TLS (XEP-0368)."""
         return self._address("c2s_tls")[1]
+
+    @property
+    def http_port(self) -> int:
+        """The port for HTTP in plain text."""
+        return self._address("http")[1]
+
+    @property
+    def https_port(self) -> int:
+        """The port for HTTP with TLS."""
+        return self._address("https")[1]
 
     @property
     def component_port(self) -> int:

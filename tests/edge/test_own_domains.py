@@ -45,7 +45,8 @@ async def start() -> AsyncIterator[Start]:
     async def begin(
         files: Files, kinds: Sequence[str] = KINDS, domain: str = DOMAIN
     ) -> jabberd.Server:
-        listen = {kind: ["127.0.0.1:0"] if kind in kinds else [] for kind in KINDS}
+        listen: dict[str, list[str]] = {"http": [], "https": []}
+        listen |= {kind: ["127.0.0.1:0"] if kind in kinds else [] for kind in KINDS}
         host = {"certificate": str(files.certificate), "key": str(files.key)}
         server = jabberd.Server(domain, config={"listen": listen, "host": {domain: host}})
         running.append(await server.__aenter__())

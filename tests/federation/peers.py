@@ -82,6 +82,8 @@ data = "data"
 [listen]
 c2s = ["{address}:5222"]
 c2s_tls = []
+http = []
+https = []
 s2s = ["{address}:5269"]
 [federation]
 authorities = "{authority}"

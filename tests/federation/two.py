@@ -19,6 +19,8 @@ _CONFIG: Final = """
 [listen]
 c2s = ["127.0.0.1:{c2s}"]
 c2s_tls = []
+http = []
+https = []
 s2s = ["127.0.0.1:{s2s}"]
 [federation]
 authorities = "{authorities}"

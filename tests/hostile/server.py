@@ -56,7 +56,9 @@ class Server:
         self._seen = 0
         self._prepare = prepare
         self.port = self.tls_port = 0
-        listen = '[listen]\nc2s = ["127.0.0.1:0"]\nc2s_tls = ["127.0.0.1:0"]\n'
+        listen = (
+            '[listen]\nc2s = ["127.0.0.1:0"]\nc2s_tls = ["127.0.0.1:0"]\nhttp = []\nhttps = []\n'
+        )
         if "[listen]" in settings:
             listen = ""
         self.config.write_text(f'data = "{self.data}"\n{listen}{settings}')

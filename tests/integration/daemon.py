@@ -14,6 +14,8 @@ _CONFIG: Final = """
 [listen]
 c2s = ["127.0.0.1:{port}"]
 c2s_tls = []
+http = []
+https = []
 [host."example.com"]
 modules = {{ mam = {{ page = {page} }} }}
 """

@@ -20,6 +20,8 @@ CONFIG = """
 [listen]
 c2s = ["127.0.0.1:{port}"]
 c2s_tls = []
+http = []
+https = []
 [host."example.com"]
 """
 

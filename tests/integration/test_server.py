@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 import signal
 import socket
 import ssl
@@ -24,6 +25,8 @@ data = "data"
 [listen]
 c2s = ["127.0.0.1:0"]
 c2s_tls = []
+http = []
+https = []
 """
 ROSTER = "{jabber:iq:roster}"
 
@@ -82,19 +85,20 @@ def test_from_nothing(tmp_path: Path, start: Callable[..., Server], jabberd: Jab
     """No configuration, no folder: it makes everything, for its owner only."""
     (tmp_path / "jabberd.toml").unlink()
     # The ports of the default may be somebody else's on this machine; all else is default.
-    jabberd.environment["JABBERD_LISTEN__C2S"] = "127.0.0.1:0"
-    jabberd.environment["JABBERD_LISTEN__C2S_TLS"] = "127.0.0.1:0"
+    for kind in ("C2S", "C2S_TLS", "HTTP", "HTTPS"):
+        jabberd.environment[f"JABBERD_LISTEN__{kind}"] = "127.0.0.1:0"
     server = start("run")
     data = tmp_path / ".local" / "share" / "jabberd"
     lines = server.announced.splitlines()
     assert lines == [
         "Serving localhost",
         f"  clients (STARTTLS): 127.0.0.1:{server.port}",
-        lines[2],
+        *lines[2:5],
         f"  data: {data}",
         "Next: make an account with `jabberd user add you@localhost`, then log in.",
     ]
-    assert lines[2].startswith("  clients (TLS): 127.0.0.1:")
+    kinds = [line.partition(": 127.0.0.1:")[0].strip() for line in lines[2:5]]
+    assert kinds == ["clients (TLS)", "HTTP", "HTTPS"]
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
     assert (data / "jabberd.sqlite").exists()
     key = data / "certificates" / "localhost.key"
@@ -105,16 +109,18 @@ def test_from_nothing(tmp_path: Path, start: Callable[..., Server], jabberd: Jab
 
 
 def test_the_default_ports(tmp_path: Path, start: Callable[..., Server]) -> None:
-    if not ports_are_free(5222, 5223):
+    if not ports_are_free(5222, 5223, 5280, 5443):
         # Another server of this machine has them: then the message says so, and what to do.
         done = Jabberd(tmp_path).run("run")
         assert done.returncode == 1
-        assert "522" in done.stderr
+        assert re.search("522|5280|5443", done.stderr)
         assert "the port is taken" in done.stderr
         return
     server = start("run")
     assert "clients (STARTTLS): 127.0.0.1:5222" in server.announced
     assert "clients (TLS): 127.0.0.1:5223" in server.announced
+    assert "HTTP: 127.0.0.1:5280" in server.announced
+    assert "HTTPS: 127.0.0.1:5443" in server.announced
 
 
 def test_one_process_per_folder(jabberd: Jabberd, start: Callable[..., Server]) -> None:
@@ -158,7 +164,7 @@ async def test_reload(jabberd: Jabberd, start: Callable[..., Server]) -> None:
         config.write_text(CONFIG + "[log]\nlevle = 'info'\n")
         server.signal(signal.SIGHUP)
         log = server.logged("reload refused")
-        assert "jabberd.toml:6: log.levle: there is no such key; did you mean 'level'?" in log
+        assert "jabberd.toml:8: log.levle: there is no such key; did you mean 'level'?" in log
         await wire.ping("localhost")
     async with await Wire.connect(server.host, server.port) as wire:
         await wire.open("localhost")
@@ -420,7 +426,7 @@ async def test_registration_from_loopback(start: Callable[..., Server]) -> None:
 
 @pytest.mark.asyncio
 async def test_the_demo(jabberd: Jabberd, start: Callable[..., Server]) -> None:
-    if not ports_are_free(5222, 5223):
+    if not ports_are_free(5222, 5223, 5280, 5443):
         refused = jabberd.run("demo")
         assert refused.returncode == 1
         assert "the port is taken" in refused.stderr

@@ -118,7 +118,7 @@ class Jabberd(Server):
         """Write the configuration and make the accounts, before the first start."""
         config = self.folder / "jabberd.toml"
         config.write_text(
-            'data = "data"\n[listen]\nc2s = ["127.0.0.1:0"]\nc2s_tls = []\n'
+            'data = "data"\n[listen]\nc2s = ["127.0.0.1:0"]\nc2s_tls = []\nhttp = []\nhttps = []\n'
             f"[limits]\nconnections_per_address = 2000\n{self._settings}"
         )
         asyncio.run(_populate(config, accounts))

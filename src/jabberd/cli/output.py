@@ -40,6 +40,8 @@ def announce(report: Report) -> None:
         "c2s": "clients (STARTTLS)",
         "c2s_tls": "clients (TLS)",
         "component": "components",
+        "http": "HTTP",
+        "https": "HTTPS",
     }
     places: dict[str, list[str]] = {}
     for kind, address in report.listening:

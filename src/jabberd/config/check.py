@@ -129,6 +129,7 @@ def _read(file: Path) -> tuple[str, str]:
 def consistency(config: Config) -> Iterator[Found]:
     """Files that are missing and keys that contradict each other."""
     yield from _missing_files(config)
+    yield from _about_clients(config)
     yield from _same_address(config)
     yield from _other_servers(config)
     for name in config.component:
@@ -151,6 +152,11 @@ def remarks(config: Config) -> Iterator[str]:
         yield (
             "Other servers cannot connect to this one, so they can neither answer nor ask whether"
             ' its dialback keys are right: give listen.s2s = ["[::]:5269"].'
+        )
+    if listen.http and not (listen.https or config.http.url):
+        yield (
+            "Nobody can upload files (XEP-0363): give http.url, by which a proxy with TLS is"
+            " reached, or listen.https."
         )
     for listener in listen.s2s if config.federates else ():
         if listener.starttls_required is False:
@@ -184,10 +190,19 @@ def _other_servers(config: Config) -> Iterator[Found]:
             yield ("federation", "authorities"), what
     if federation.queue_bytes < config.limits.stanza_bytes:
         yield ("federation", "queue_bytes"), "expected limits.stanza_bytes or more"
-    for kind in ("s2s", "s2s_tls"):
+
+
+def _about_clients(config: Config) -> Iterator[Found]:
+    """Keys of an address that mean something for other kinds of listeners only."""
+    for kind, whom in (
+        ("s2s", "servers"), ("s2s_tls", "servers"), ("http", "HTTP"), ("https", "HTTP"),
+    ):  # fmt: skip
         for listener in getattr(config.listen, kind):
             if listener.legacy_auth is not None:
-                what = f"{listener.address} is for servers, and legacy_auth is for clients"
+                what = f"{listener.address} is for {whom}, and legacy_auth is for clients"
+                yield ("listen", kind), what
+            if listener.starttls_required is not None and whom == "HTTP":
+                what = f"{listener.address} is for HTTP, and starttls_required is for streams"
                 yield ("listen", kind), what
 
 

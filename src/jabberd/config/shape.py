@@ -14,7 +14,14 @@ from pydantic import Field
 
 from jabberd.config.federation import Federation, PeerConfig, Proof
 from jabberd.config.gateway import GatewayConfig, NetworkChoice
-from jabberd.config.texts import PathText, Positive, RouteText, check_network, parse_address
+from jabberd.config.texts import (
+    HttpsUrl,
+    PathText,
+    Positive,
+    RouteText,
+    check_network,
+    parse_address,
+)
 from jabberd.core.module import Host, Module
 
 Mechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
@@ -37,7 +44,8 @@ class Listener:
             ends is not a loopback address. For other servers, TLS is required unless this is
             false.
         proxy: addresses or networks of proxies that send a PROXY protocol header; from them
-            it is required, from others it is refused.
+            it is required, from others it is refused. For HTTP, proxies whose X-Forwarded-For
+            and X-Forwarded-Proto are believed; those of others are not looked at.
     """
 
     address: str
@@ -61,7 +69,7 @@ class Listener:
         return parse_address(self.address)[1]
 
 
-LISTENERS: Final = ("c2s", "c2s_tls", "component", "s2s", "s2s_tls")
+LISTENERS: Final = ("c2s", "c2s_tls", "component", "s2s", "s2s_tls", "http", "https")
 """The keys of `Listen`."""
 
 
@@ -77,6 +85,8 @@ class Listen:
         s2s: for other servers, with STARTTLS, usually "[::]:5269". Where neither this nor
             s2s_tls is given, this server talks to no others.
         s2s_tls: for other servers, with TLS from the first byte (XEP-0368).
+        http: for HTTP in plain text: keep it on loopback addresses, for a proxy that has TLS.
+        https: for HTTP with TLS and the hosts' certificates.
     """
 
     c2s: tuple[Listener, ...] = (Listener("127.0.0.1:5222"), Listener("[::1]:5222"))
@@ -84,12 +94,29 @@ class Listen:
     component: tuple[Listener, ...] = ()
     s2s: tuple[Listener, ...] = ()
     s2s_tls: tuple[Listener, ...] = ()
+    http: tuple[Listener, ...] = (Listener("127.0.0.1:5280"), Listener("[::1]:5280"))
+    https: tuple[Listener, ...] = (Listener("127.0.0.1:5443"), Listener("[::1]:5443"))
 
     def __post_init__(self) -> None:
         # [::] takes what is left of its port, so explicit IPv4 addresses of the port go first.
         for kind in LISTENERS:
             listeners = sorted(getattr(self, kind), key=lambda listener: listener.host == "::")
             object.__setattr__(self, kind, tuple(listeners))
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """What is served by HTTP: files that users upload (XEP-0363).
+
+    Attributes:
+        url: what its public URLs begin with, as "https://chat.example.org"; a proxy or a name of
+            its own makes it necessary. Unless given, the host's domain with the port of the
+            first address in `listen.https`.
+        bytes_per_second: how fast one connection may send; beyond that, it is read more slowly.
+    """
+
+    url: HttpsUrl = ""
+    bytes_per_second: Annotated[int, Field(ge=65_536)] = 10_485_760
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +388,7 @@ class Config:
             of the process, since it is on the disk. "process": only the end of the process; it
             is faster, and the last moments before a power cut may be lost.
         listen: where the server listens.
+        http: what is served by HTTP.
         limits: what strangers and users may use up.
         sessions: how long the server waits for clients whose connection broke.
         clients: what is remembered of clients, and their tokens.
@@ -384,6 +412,7 @@ class Config:
     storage_file: PathText | None = None
     durability: Literal["power", "process"] = "power"
     listen: Listen = Listen()
+    http: Http = Http()
     limits: Limits = Limits()
     sessions: Sessions = Sessions()
     clients: Clients = Clients()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -131,7 +132,21 @@ def check_route(text: str) -> str:
     return text
 
 
+def check_url(text: str) -> str:
+    """The same URL without a slash at the end; an empty text stays.
+
+    Raises:
+        ValueError: it is none that others could be sent to.
+    """
+    parts = urlsplit(text)
+    odd = parts.query or parts.fragment or parts.username is not None or not parts.hostname
+    if text and (parts.scheme != "https" or odd or not text.isascii() or not text.isprintable()):
+        raise ValueError('expected a URL like "https://chat.example.org"')
+    return text.rstrip("/")
+
+
 Domains = Annotated[str, AfterValidator(domains)]
 Nameserver = Annotated[str, AfterValidator(check_nameserver)]
 Network = Annotated[str, AfterValidator(check_network)]
+HttpsUrl = Annotated[str, AfterValidator(check_url)]
 RouteText = Annotated[str, AfterValidator(check_route)]

@@ -1,0 +1,1 @@
+"""The HTTP side, by real sockets."""  # noqa: A005 -- it is `tests.http`
