@@ -17,7 +17,10 @@ import pytest
 
 import jabberd
 from jabberd.config import load
-from jabberd.modules import mam
+from jabberd.core.ports import HttpApi
+from jabberd.modules import http_upload, mam
+from jabberd.storage.files import Files
+from jabberd.web import HostWeb
 from tests.modules.host import World
 
 ROOT: Final = Path(__file__).parent.parent
@@ -151,8 +154,12 @@ def test_the_targets_of_make_exist() -> None:
 
 async def _of_modules() -> set[tuple[str, ...]]:
     host = World().host
+    host.registry.ports[HttpApi] = HostWeb(
+        lambda: "https://x.example", Files(Path(), durable=False)
+    )
     try:
-        return {command.path for command in mam.load(host, mam.Options()).commands}
+        loaded = mam.load(host, mam.Options()), http_upload.load(host, http_upload.Options())
+        return {command.path for module in loaded for command in module.commands}
     finally:
         await host.close()
 
@@ -169,7 +176,7 @@ def test_the_commands_of_the_documents_exist(tmp_path: Path) -> None:
     brought = asyncio.run(_of_modules())
     helps: dict[tuple[str, ...], str] = {}
     for words in sorted(named):
-        path = tuple(words[:2] if words[0] in {"user", "config"} else words[:1])
+        path = tuple(words[:2] if words[0] in {"user", "config", "upload"} else words[:1])
         path = tuple(word for word in path if re.fullmatch("[a-z]+", word))
         if path in brought:
             continue
