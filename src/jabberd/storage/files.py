@@ -168,12 +168,9 @@ class Files:
 
     def total(self) -> int:
         """How many bytes all files have that are whole."""
-        return sum(
-            path.stat().st_size
-            for folder in self._buckets()
-            for path in folder.iterdir()
-            if is_token(path.name)
-        )
+        names = (path.name for folder in self._buckets() for path in folder.iterdir())
+        found = (self.size_and_time(name) for name in names)  # some may go meanwhile
+        return sum(facts[0] for facts in found if facts is not None)
 
     def old(self, now: float, limit: int) -> list[tuple[str, str]]:
         """Tokens and owners of files whose day is over, and no more than `limit` of them.

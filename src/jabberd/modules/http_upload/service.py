@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from typing import Final
 from urllib.parse import quote
@@ -167,7 +168,9 @@ class Uploads:
             if self._total is not None:
                 self._total += slot.size
             if slot.expires is None:
-                await self._make_room(slot.owner)
+                # The file is there whatever happens now; the next one makes room again.
+                with contextlib.suppress(StorageError):
+                    await self._make_room(slot.owner)
 
     async def _make_room(self, owner: str) -> None:
         """Newer files of a profile take the place of older ones."""
