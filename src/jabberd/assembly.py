@@ -96,11 +96,11 @@ class Assembly:
         door: what clients' connections share.
         services: how components and gateways are listed, and what they may do.
         components: what external components' connections share.
-        transports: gateways inside this server; None where there are none.
         federation: other servers; None where this one talks to no others.
         ledger: the durable log.
         admission: counts connections.
         listeners: kind and listener.
+        transports: gateways inside this server; None where there are none.
         web: HTTP; None where nothing listens for it.
         warnings: what the operator should know, in sentences.
     """
@@ -120,10 +120,10 @@ class Assembly:
     services: Services
     components: ComponentDoor
     federation: Federation | None
-    transports: Transports | None
     ledger: Ledger
     admission: Admission
     listeners: list[tuple[str, Listener]] = field(default_factory=list)
+    transports: Transports | None = None
     web: Web | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -236,12 +236,13 @@ class Assembly:
         admission = Admission(config.limits.connections, config.limits.connections_per_address)
         assembly = cls(
             config, clock, stores, deriver, journal, sessions, router, hosts, accounts, clients,
-            tls, door, services, components, federation,
-            _transports(config, stores, router, ledger, services, clock),
-            ledger, admission, warnings=list(tls.warnings),
+            tls, door, services, components, federation, ledger, admission,
+            warnings=list(tls.warnings),
         )  # fmt: skip
         if config.listen.http or config.listen.https:
             assembly.web = _web(assembly)
+        if any(not one.server for one in config.gateway.values()):
+            assembly.transports = _transports(assembly)
         return assembly
 
     def load_modules(self, commands: CommandRegistry) -> None:
@@ -474,27 +475,19 @@ def _federation(
     )
 
 
-def _transports(
-    config: Config,
-    stores: Stores,
-    router: Router,
-    ledger: Ledger,
-    services: Services,
-    clock: SystemClock,
-) -> Transports | None:
-    if not any(not one.server for one in config.gateway.values()):
-        return None
+def _transports(assembly: Assembly) -> Transports:
     # As above: a server without gateways does without what they need.
     from jabberd.transports import Transports  # noqa: PLC0415
 
     return Transports(
-        config,
-        stores=stores,
-        router=router,
-        turns=ledger.turns,
-        clock=clock,
+        assembly.config,
+        stores=assembly.stores,
+        router=assembly.router,
+        turns=assembly.ledger.turns,
+        clock=assembly.clock,
         token=token,
-        services=services,
+        services=assembly.services,
+        nearby=lambda url: assembly.web.nearby(url) if assembly.web is not None else url,
     )
 
 

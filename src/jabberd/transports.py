@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from typing import Final
@@ -20,10 +21,11 @@ from jabberd.gateways.link import Far, Link
 from jabberd.gateways.vault import KEY_BYTES
 from jabberd.net.clock import Clock
 from jabberd.storage.api import Stores
+from jabberd.xmpp import ns
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.payload.privilege import Privileges
 
-_ALL: Final = Privileges(roster="both", message="outgoing")
+_ALL: Final = Privileges("both", "outgoing", iq={ns.HTTP_UPLOAD: "get"})
 
 
 class GatewayInfo:
@@ -74,12 +76,13 @@ class Transports:
         clock: the time.
         token: makes unpredictable strings.
         services: lists gateways, and lets them act for users.
+        nearby: the address by which this machine reaches a URL of the server's own.
 
     Raises:
         StartError: the key of the credentials cannot be had.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts of a server that it has to do with
         self,
         config: Config,
         *,
@@ -89,6 +92,7 @@ class Transports:
         clock: Clock,
         token: Callable[[], str],
         services: Services,
+        nearby: Callable[[str], str],
     ) -> None:
         self._services = services
         self._router = router
@@ -107,9 +111,11 @@ class Transports:
                 log=stores.log,
                 token=token,
             )
+            # What the gateway would check is the server's own certificate, often a self-signed one,
+            # on a connection that does not leave this machine.
             self._gateways[name] = Gateway(
                 choice.load(choice.options),
-                options(config, name),
+                replace(options(config, name), verify_uploads=False, nearby=nearby),
                 stores.records(name),
                 partial(_linked, link),
                 clock.now,
@@ -165,12 +171,7 @@ def options(config: Config, name: str) -> Options:
     table = config.gateway[name]
     above = name.partition(".")[2]
     allow = table.allow or ((above,) if table.server else tuple(config.host))
-    # Inside the server, its own certificate is what the gateway would check: often a self-signed
-    # one, and the connection does not leave this machine.
-    return Options(
-        JID.parse(name), frozenset(allow), key_of(config, name), _version(),
-        verify_uploads=bool(table.server),
-    )  # fmt: skip
+    return Options(JID.parse(name), frozenset(allow), key_of(config, name), _version())
 
 
 def key_of(config: Config, name: str) -> bytes:

@@ -95,6 +95,22 @@ class Web:
         port = next(ports, _HTTPS_PORT)
         return f"https://{a_label(domain)}" + ("" if port == _HTTPS_PORT else f":{port}")
 
+    def nearby(self, url: str) -> str:
+        """By which address this process reaches a URL of its own: the public one may lead afar."""
+        for domain in self._hosts:
+            public = self._url(domain)
+            if url.startswith(f"{public}/"):
+                return self._local() + url.removeprefix(public)
+        return url
+
+    def _local(self) -> str:
+        for kind, one in self._listeners:
+            if kind in {"http", "https"}:
+                where = one.address
+                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104 -- not listened to
+                return f"{kind}://{f'[{host}]' if ':' in host else host}:{where.port}"
+        raise LookupError("nothing listens for HTTP")
+
     def _uploads(self, domain: str) -> UploadApi | None:
         host = self._hosts.get(domain)
         if host is None:

@@ -29,10 +29,12 @@ class Grants:
     Attributes:
         roster: read and write their contact lists.
         message: send messages in their name.
+        upload: ask for room for files in their name (XEP-0363).
     """
 
     roster: bool = False
     message: bool = False
+    upload: bool = False
 
 
 @dataclass(slots=True)

@@ -57,6 +57,7 @@ class Options:
         version: of this software, to show.
         rules: bounds.
         verify_uploads: whether the certificate of the upload service is checked.
+        nearby: see `uploads.Uploads`.
     """
 
     domain: JID
@@ -65,6 +66,7 @@ class Options:
     version: str
     rules: Rules = field(default_factory=Rules)
     verify_uploads: bool = True
+    nearby: Callable[[str], str] = str
 
 
 class Gateway:
@@ -105,7 +107,7 @@ class Gateway:
             rules=options.rules,
         )
         self._queues = Queues(self.desk.link.post)
-        self._uploads = Uploads(self.desk, options.verify_uploads)
+        self._uploads = Uploads(self.desk, options.verify_uploads, options.nearby)
         self._incoming = Incoming(self.desk, self._uploads)
         gate = asyncio.Semaphore(options.rules.logins)
         self._shared = Shared(self.desk, self._incoming, self, gate)
@@ -247,7 +249,10 @@ class Gateway:
         """The server says what the gateway may do (XEP-0356 §4.1)."""
         granted = privilege.read_advertisement(message)
         if granted is not None:
-            self.desk.grants = Grants(granted.roster == "both", granted.message == "outgoing")
+            upload = granted.iq.get(ns.HTTP_UPLOAD) in privilege.READING
+            self.desk.grants = Grants(
+                granted.roster == "both", granted.message == "outgoing", upload
+            )
 
     async def _presence(self, stanza: Presence) -> None:
         to, sender = stanza.to, stanza.from_

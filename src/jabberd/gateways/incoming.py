@@ -117,7 +117,7 @@ class Incoming:
         if event.body or not event.attachments:
             await self._send(user, event, name, payload, kind)
         for number, attachment in enumerate(event.attachments):
-            file = await self.uploads.payload(attachment)
+            file = await self.uploads.payload(user.jid, attachment)
             await self._send(user, event, f"{name}-{number + 1}", file, kind)
         if event.id:
             changes.append(self.desk.ids.arrived(user.jid.text, name, event.id, self.desk.now()))

@@ -76,7 +76,9 @@ class Uploads:
         sender = iq.from_
         if sender is None:
             raise StanzaError(Condition.BAD_REQUEST, "who asks?")
-        if session is not None and sender.domain == self._host.domain.domain:
+        # Without a session the server itself asks, for a service that may do so (XEP-0356): nobody
+        # else can have an address of ours.
+        if sender.local and sender.domain == self._host.domain.domain:
             return sender.bare_text
         if session is None and sender.domain in self.options.allow:
             return sender.domain

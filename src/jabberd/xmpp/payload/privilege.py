@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import Element, ParseError, parse
+from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import AnyStanza, Iq, Message, read_stanza
 
@@ -83,6 +84,31 @@ def read_outgoing(message: Message) -> Message | None:
     inner = privilege.find(ns.FORWARD, "forwarded") if privilege is not None else None
     found = _inside(inner) if inner is not None else None
     return found if isinstance(found, Message) else None
+
+
+def asking(iq: Iq, by: JID) -> Iq:
+    """What a service sends to its server to ask for something in the name of a user (§7).
+
+    Args:
+        iq: the request; its `from_` is the user's bare JID.
+        by: the service.
+    """
+    wrapper = Element(ns.PRIVILEGE, "privileged_iq", None, [parse(iq.in_namespace())])
+    return Iq.build([wrapper], from_=by, to=iq.from_, id=iq.id, type=iq.type)
+
+
+def read_answer(iq: Iq) -> Iq:
+    """The answer that a service got in the name of a user.
+
+    Raises:
+        StanzaError: undefined-condition, where there is none in it.
+    """
+    wrapper = iq.child(ns.PRIVILEGE, "privilege")
+    inner = wrapper.find(ns.FORWARD, "forwarded") if wrapper is not None else None
+    found = _inside(inner) if inner is not None else None
+    if not isinstance(found, Iq):
+        raise StanzaError(Condition.UNDEFINED_CONDITION, "there is no answer in it")
+    return found
 
 
 def read_iq(iq: Iq) -> Iq | None:
