@@ -1,0 +1,1 @@
+"""Tests of SMS, most of them against SMSCs of others."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from jabberd.gateways.events import Event, Online, Text
-from jabberd.gateways.sms.network import Options, SmsNetwork
+from jabberd.gateways.sms.network import Options, SmsNetwork, load
 from jabberd.gateways.sms.transport import SmsTransport
 from jabberd.gateways.transport import Login, NotTaken, Transport
 from jabberd.storage.records import Drop, Record
@@ -191,3 +192,15 @@ def options(port: int, **more: object) -> Options:
         "country": "DE", "rate": 1_000.0, **more,
     }  # fmt: skip
     return Options(**given)  # type: ignore[arg-type]  # what a test gives fits
+
+
+@contextlib.asynccontextmanager
+async def started(port: int, place: Place, **more: object) -> AsyncIterator[SmsNetwork]:
+    """The network, with the SMSC of the tests."""
+    network = load(options(port, **more))
+    assert isinstance(network, SmsNetwork)
+    await network.start(place)
+    try:
+        yield network
+    finally:
+        await network.stop()
