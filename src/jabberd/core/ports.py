@@ -158,7 +158,9 @@ class PrivilegeApi(Protocol):
         """
 
     async def roster_set(self, iq: Iq) -> None:
-        """Change a user's roster for a service, subscriptions included (XEP-0356 §4).
+        """Change a user's roster for a service (XEP-0356 §4).
+
+        Subscriptions as well, of contacts in the service's own domain.
 
         Raises:
             StanzaError: forbidden, where it may not.

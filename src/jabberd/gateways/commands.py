@@ -111,7 +111,6 @@ class Commands:
     async def _begin(self, jid: JID, node: str) -> Element:
         sessionid = self.desk.token()
         if node == "register":
-            self.signups.cancel(jid)
             return self._ask(jid, sessionid, node, data_form(self.signups.form(jid), {}))
         if node == "add":
             asked = forms.Field("address", "text-single", self.desk.network.prompt, required=True)

@@ -111,7 +111,6 @@ class Dialogue:
         return "\n".join(lines)
 
     async def _register(self, jid: JID, _: str) -> str:
-        self.signups.cancel(jid)
         return self._ask(jid, self.signups.form(jid))
 
     async def _unregister(self, jid: JID, rest: str) -> str:

@@ -23,7 +23,7 @@ from jabberd.core.module import (
     Side,
     Xep,
 )
-from jabberd.core.ports import PresenceApi, PrivilegeApi, RosterApi
+from jabberd.core.ports import PresenceApi, PrivilegeApi, RosterApi, SubscriptionApi
 from jabberd.core.session import Session
 from jabberd.core.verdict import Verdict
 from jabberd.storage.api import RosterItem, Subscription
@@ -88,8 +88,11 @@ class Privilege:
         wanted = wire.read_set(request)
         if wanted.contact == account:
             raise StanzaError(Condition.NOT_ALLOWED, "nobody is in their own roster")
+        # Only about its own contacts can a service say who agreed to what; for all others it says
+        # no more than a client.
+        own = wanted.contact.domain == _service(iq)
         named = next(iter(request)).get("subscription")
-        subscription = _SUBSCRIPTIONS.get(named)
+        subscription = _SUBSCRIPTIONS.get(named) if own else None
 
         def update(item: RosterItem | None) -> RosterItem | None:
             if wanted.remove:
@@ -101,6 +104,8 @@ class Privilege:
             return replace(fresh, subscription=subscription, ask=False, pending_in=None)
 
         change = await self._host.require(RosterApi).change(account, wanted.contact, update)
+        if wanted.remove and change.before is not None and not own:
+            self._host.require(SubscriptionApi).sever(account, change.before)
         before = change.before is not None and change.before.subscription in _SEEN
         after = change.after is not None and change.after.subscription in _SEEN
         if after and not before:

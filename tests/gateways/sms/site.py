@@ -110,7 +110,7 @@ class Place:
 
     def register(self, user: str, number: str = "") -> Login:
         """Somebody with a number, or who shares one."""
-        login = Login(number, {"number": number}) if number else Login(user)
+        login = Login(number, {"phone": number}) if number else Login(user)
         self.logins[user] = login
         return login
 

@@ -30,7 +30,7 @@ HERS = "+491700000001"
 
 
 async def asked(codes: Codes, here: Place, made: Hub, user: str = JULIET) -> Question:
-    question = await codes.sign_up(user, {"number": "0170 0000001"}, {}, here, made)
+    question = await codes.sign_up(user, {"phone": "0170 0000001"}, {}, here, made)
     assert isinstance(question, Question)
     return question
 
@@ -61,7 +61,7 @@ async def test_a_number_is_proved_by_a_code() -> None:
     assert isinstance(other, Question)
     spaced = f"{code(far)[:3]} {code(far)[3:]}"
     login = await codes.sign_up(JULIET, {"code": spaced}, question.state, here, made)
-    assert login == Login(HERS, {"number": HERS})
+    assert login == Login(HERS, {"phone": HERS})
     again = await codes.sign_up(JULIET, {"code": code(far)}, question.state, here, made)
     assert isinstance(again, Question)  # a code is good once
     await made.stop()
@@ -77,7 +77,7 @@ async def test_codes_cannot_be_guessed() -> None:
             await codes.sign_up(JULIET, {"code": wrong(far)}, question.state, here, made)
     anew = await codes.sign_up(JULIET, {"code": wrong(far)}, question.state, here, made)
     assert isinstance(anew, Question)
-    assert ([one.var for one in anew.form.fields], anew.state) == (["number"], {})
+    assert ([one.var for one in anew.form.fields], anew.state) == (["phone"], {})
     late = await codes.sign_up(JULIET, {"code": code(far)}, question.state, here, made)
     assert isinstance(late, Question)
     await made.stop()
@@ -103,10 +103,10 @@ async def test_codes_are_not_for_flooding_anybody() -> None:
     with pytest.raises(SignUpRefused, match="this number"):
         await asked(codes, here, made, "user4@example.org")
     for number in range(2, 7):
-        answers = {"number": f"0170 000000{number}"}
+        answers = {"phone": f"0170 000000{number}"}
         await codes.sign_up(JULIET, answers, {}, here, made)
     with pytest.raises(SignUpRefused, match="too many codes"):
-        await codes.sign_up(JULIET, {"number": "0170 0000008"}, {}, here, made)
+        await codes.sign_up(JULIET, {"phone": "0170 0000008"}, {}, here, made)
     assert len(far.sent) == 8
     await made.stop()
 
@@ -135,7 +135,7 @@ async def test_numbers_that_get_no_code(number: str) -> None:
     here, far = Place(), Far()
     made, codes = await hub(here, far), Codes(Numbers("DE"), "")
     with pytest.raises(SignUpRefused):
-        await codes.sign_up(JULIET, {"number": number}, {}, here, made)
+        await codes.sign_up(JULIET, {"phone": number}, {}, here, made)
     assert far.sent == []
     await made.stop()
 

@@ -35,7 +35,7 @@ _MOST: Final = 1_000
 NUMBER_FORM: Final = Form(
     "SMS",
     "Enter your telephone number. You get a code by SMS, which proves that it is yours.",
-    (Field("number", "Telephone number", required=True),),
+    (Field("phone", "Telephone number", required=True),),
 )
 
 
@@ -80,7 +80,7 @@ class Codes:
         """See `Network.sign_up`."""
         if "number" in state:
             return self._check(user, answers.get("code", ""), state["number"], site.now())
-        return await self._send(user, answers.get("number", ""), site, hub)
+        return await self._send(user, answers.get("phone", ""), site, hub)
 
     async def _send(self, user: str, text: str, site: Site, hub: Hub) -> Question:
         try:
@@ -131,7 +131,7 @@ class Codes:
         entered = re.sub(r"\D", "", text)
         if hmac.compare_digest(entered.encode(), code.digits.encode()):
             del self._codes[user]
-            return Login(number, {"number": number})
+            return Login(number, {"phone": number})
         code.wrong += 1
         if code.wrong >= _ATTEMPTS:
             del self._codes[user]

@@ -67,7 +67,7 @@ class SmsNetwork(Network):
 
     def transport(self, user: str, login: Login, site: Site) -> Transport:  # noqa: ARG002
         """See `Network.transport`."""
-        return SmsTransport(self.hub, user, self._shared or login.data.get("number", ""))
+        return SmsTransport(self.hub, user, self._shared or login.data.get("phone", ""))
 
     async def start(self, site: Site) -> None:
         """See `Network.start`.
