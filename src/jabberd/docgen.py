@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
-from jabberd.config import Federation, PeerConfig
+from jabberd.config import Federation, GatewayConfig, PeerConfig, networks
 from jabberd.config.catalogue import ModuleSpec, installed
 from jabberd.config.effective import toml
 from jabberd.config.shape import (
@@ -30,6 +30,8 @@ from jabberd.config.shape import (
     Listener,
     Log,
     Passwords,
+    PrivilegesConfig,
+    Sessions,
 )
 from jabberd.config.walk import describe, is_table, keys_of
 from jabberd.core.module import Xep
@@ -55,6 +57,15 @@ STREAM: Final[tuple[tuple[Xep, str], ...]] = (
     (Xep(515, "0.1.0"), "The version of TLS in SCRAM"),
 )
 """What belongs to the stream itself, and to no module."""
+GATEWAYS: Final[tuple[tuple[Xep, str], ...]] = (
+    (Xep(100, "1.0"), "Gateways: registration, login, contacts, messages, prompts"),
+    (Xep(106, "1.1.1"), "Any address of a network as a localpart"),
+    (Xep(144, "1.1.1", "Items are proposed, not taken."), "Contacts of a network are proposed"),
+    (Xep(153, "1.1"), "Pictures of contacts, by their hash in presence"),
+    (Xep(172, "1.1"), "Names of contacts"),
+    (Xep(504, "0.1.0"), "What a gateway stores, and who sees it"),
+)
+"""What gateways do besides what modules do as well."""
 _RFCS: Final = (6120, 6121, 6122, 7590)
 _GENERATED: Final = "made by `make docs` from the code; change it there"
 
@@ -84,6 +95,7 @@ _TABLES: Final[tuple[tuple[str, type[Any]], ...]] = (
     ("An address in `[listen]`", Listener),
     ("`[http]`", Http),
     ("`[limits]`", Limits),
+    ("`[sessions]`", Sessions),
     ("`[clients]`", Clients),
     ("`[federation]`", Federation),
     ('`[peer."example.net"]`', PeerConfig),
@@ -92,6 +104,8 @@ _TABLES: Final[tuple[tuple[str, type[Any]], ...]] = (
     ("`[journal]`", Journal),
     ('`[host."example.org"]`', HostConfig),
     ('`[component."sms.example.org"]`', ComponentConfig),
+    ("`privileges` of a component", PrivilegesConfig),
+    ('`[gateway."mail.example.org"]`', GatewayConfig),
 )
 
 
@@ -116,6 +130,16 @@ def config_page(specs: list[ModuleSpec]) -> str:
         "as a table, as `offline = { keep = 100 }`.\n"
     )
     parts += [f"### `{s.name}`\n\n{s.summary}\n\n{_keys(s.options)}" for s in specs]
+    parts.append(
+        "## The networks of gateways\n\n"
+        "What the table of a gateway has besides its own keys; "
+        "[gateways.md](gateways.md) has examples.\n"
+    )
+    for name in networks.names():
+        spec = networks.find(name)
+        parts.append(
+            f'### `network = "{name}"`\n\n{_summary(spec.options)}\n\n{_keys(spec.options)}'
+        )
     return "\n".join(parts)
 
 
@@ -169,6 +193,7 @@ def attributes(cls: type[Any]) -> Mapping[str, str]:
 def _implemented(specs: list[ModuleSpec]) -> Iterator[tuple[Xep, str, str]]:
     """XEPs in order, with what it is and where."""
     found = [(xep, text, "streams") for xep, text in STREAM]
+    found += [(xep, text, "gateways") for xep, text in GATEWAYS]
     found += [
         (xep, re.sub(r"^XEP-\d+ ", "", spec.summary), f"module `{spec.name}`")
         for spec in specs

@@ -16,7 +16,7 @@ from jabberd.gateways.remote import RemoteLink
 from jabberd.net.clock import SystemClock
 from jabberd.storage.api import Stores
 from jabberd.storage.open import open_stores
-from jabberd.transports import options
+from jabberd.transports import network_of, options
 from jabberd.xmpp.jid import JID
 
 
@@ -54,7 +54,7 @@ async def running(config: Config, name: str, stores: Stores) -> AsyncIterator[Ga
         StartError: it cannot start.
         StorageError: the database cannot be read.
     """
-    table, choice = config.gateway[name], config.networks[name]
+    table = config.gateway[name]
     host, port, _ = parse_route(table.server)
     links: list[RemoteLink] = []
 
@@ -63,7 +63,7 @@ async def running(config: Config, name: str, stores: Stores) -> AsyncIterator[Ga
         return links[0]
 
     gateway = Gateway(
-        choice.load(choice.options),
+        network_of(config, name),
         options(config, name),
         stores.records(name),
         connect,

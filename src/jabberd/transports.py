@@ -18,6 +18,7 @@ from jabberd.core.turns import Turns
 from jabberd.edge.local import LocalComponent
 from jabberd.gateways.gateway import Gateway, Options
 from jabberd.gateways.link import Far, Link
+from jabberd.gateways.transport import Network
 from jabberd.gateways.vault import KEY_BYTES
 from jabberd.net.clock import Clock
 from jabberd.storage.api import Stores
@@ -99,7 +100,7 @@ class Transports:
         self._links: dict[str, LocalComponent] = {}
         self._gateways: dict[str, Gateway] = {}
         self._now = clock.now
-        for name, choice in config.networks.items():
+        for name in config.networks:
             if config.gateway[name].server:
                 continue  # it runs in a process of its own
             domain = JID.parse(name)
@@ -114,7 +115,7 @@ class Transports:
             # What the gateway would check is the server's own certificate, often a self-signed one,
             # on a connection that does not leave this machine.
             self._gateways[name] = Gateway(
-                choice.load(choice.options),
+                network_of(config, name),
                 replace(options(config, name), verify_uploads=False, nearby=nearby),
                 stores.records(name),
                 partial(_linked, link),
@@ -160,6 +161,22 @@ class Transports:
             await gateway.stop()
             self._services.went(name)
             self._router.remove(name)
+
+
+def network_of(config: Config, name: str) -> Network:
+    """The network of a gateway, with its options.
+
+    Raises:
+        StartError: a file that they name cannot be used, or a library is missing.
+    """
+    choice = config.networks[name]
+    try:
+        return choice.load(choice.options)
+    except ImportError as error:
+        extra = f"install it by: pip install 'jabberd[{choice.name}]'"
+        raise StartError(f"gateway.{name} needs {error.name!r}; {extra}") from None
+    except (ValueError, OSError) as error:
+        raise StartError(f"gateway.{name}: {error}") from None
 
 
 def options(config: Config, name: str) -> Options:

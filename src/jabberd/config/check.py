@@ -39,10 +39,15 @@ def absolute_paths(config: Config, base: Callable[[tuple[str, ...]], Path]) -> C
         return replace(table, secret_file=fix(table.secret_file, "gateway", name, "secret_file"))
 
     def network(name: str, choice: NetworkChoice) -> NetworkChoice:
-        paths = {
+        paths: dict[str, object] = {
             one.name: fix(value, "gateway", name, one.name)
             for one in fields(choice.options)
             if isinstance(value := getattr(choice.options, one.name), Path)
+        }
+        paths |= {
+            one.name: str(fix(Path(value), "gateway", name, one.name))
+            for one in fields(choice.options)
+            if one.metadata.get("path") and (value := getattr(choice.options, one.name))
         }
         return replace(choice, options=replace(choice.options, **paths)) if paths else choice
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 _SECRET: Final[Mapping[str, bool]] = {"secret": True}
+PATH: Final[Mapping[str, bool]] = {"path": True}
+"""A file name: relative to the configuration."""
 _LONGEST: Final = 4_096
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})\Z")
 
@@ -67,17 +69,17 @@ class Options:
     hostname: str = ""
     lmtp: str = ""
     smtp: str = ""
-    smtp_certificate: str = ""
-    smtp_key: str = ""
+    smtp_certificate: str = field(default="", metadata=PATH)
+    smtp_key: str = field(default="", metadata=PATH)
     relay: str = "127.0.0.1:25"
     relay_security: Literal["tls", "starttls", "opportunistic", "none"] = "opportunistic"
     relay_verify: bool = True
     relay_user: str = ""
     relay_password: str = field(default="", repr=False, metadata=_SECRET)
-    relay_password_file: str = ""
+    relay_password_file: str = field(default="", metadata=PATH)
     relay_password_env: str = ""
-    authorities: str = ""
-    dkim_key: str = ""
+    authorities: str = field(default="", metadata=PATH)
+    dkim_key: str = field(default="", metadata=PATH)
     dkim_selector: str = ""
     strangers: bool = True
     postmaster: str = ""
