@@ -106,6 +106,23 @@ def _got(url: str) -> Any:
         return answer.read()
 
 
+async def test_what_is_left_out_can_be_had(
+    server: Server, postfix: Postfix, mailbox: Mailbox
+) -> None:
+    romeo = await log_in(server, "romeo")
+    await register(romeo, name="Romeo")
+    old = "".join(f"> {number} of what others have said\n" for number in range(20))
+    text = f"See below.\n\nOn Monday, somebody wrote:\n{old}"
+    mail = letter(mailbox.address, f"romeo@{OURS}", "Re: It", text)
+    await asyncio.to_thread(send, postfix, mailbox.address, f"romeo@{OURS}", mail)
+    said_ = await romeo.event("message", lambda m: m["from"].bare == contact(mailbox))
+    assert said_["body"] == "See below."
+    file = await romeo.event("message", lambda m: m["from"].bare == contact(mailbox))
+    local = file["body"].replace("https://files.example", f"http://127.0.0.1:{server.http_port}")
+    assert b"19 of what others have said" in await asyncio.to_thread(_got, local)
+    await romeo.leave()
+
+
 async def test_a_bounce_comes_back_to_the_message(server: Server) -> None:
     romeo = await log_in(server, "romeo")
     await register(romeo, name="Romeo")

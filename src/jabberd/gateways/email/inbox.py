@@ -23,6 +23,7 @@ from jabberd.storage.api import StorageError
 _log: Final = structlog.get_logger("jabberd.gateway.email")
 _MINUTE: Final = 60.0
 _AT_ONCE: Final = 100_000
+_WORTH_KEEPING: Final = 200  # characters that were quoted and left out
 _NEWS: Final = frozenset({Kind.LIST, Kind.AUTOMATIC})
 
 
@@ -165,7 +166,8 @@ class Inbox:
             mail.sender, self._body(mail), id_,
             subject=self._subject(mail, place.subject), thread=place.thread,
             replies_to=place.replies_to, at=self._date(mail), name=mail.sender_name,
-            attachments=self._files(mail), solicited=mail.kind not in _NEWS,
+            attachments=self._files(mail, known=bool(place.replies_to)),
+            solicited=mail.kind not in _NEWS,
         )  # fmt: skip
         await emit(event)
         entry = Entry(
@@ -210,8 +212,12 @@ class Inbox:
     def _passes(self, file: Attachment) -> bool:
         return len(file.data) <= self._rules.attachment_bytes
 
-    def _files(self, mail: Mail) -> tuple[Attachment, ...]:
-        return tuple(filter(self._passes, mail.attachments))[: self._rules.attachments]
+    def _files(self, mail: Mail, *, known: bool) -> tuple[Attachment, ...]:
+        files = tuple(filter(self._passes, mail.attachments))[: self._rules.attachments]
+        if known or len(mail.full_text) - len(mail.text) < _WORTH_KEEPING:
+            return files
+        # What is quoted is not among the user's messages: it would be nowhere else.
+        return (*files, Attachment(mail.full_text.encode(), "whole-mail.txt", "text/plain"))
 
     def _date(self, mail: Mail) -> float | None:
         """When it was written; a clock that is ahead is not believed."""
