@@ -176,7 +176,9 @@ def test_the_commands_of_the_documents_exist(tmp_path: Path) -> None:
     brought = asyncio.run(_of_modules())
     helps: dict[tuple[str, ...], str] = {}
     for words in sorted(named):
-        path = tuple(words[:2] if words[0] in {"user", "config", "gateway", "upload"} else words[:1])
+        path = tuple(
+            words[:2] if words[0] in {"user", "config", "gateway", "upload"} else words[:1]
+        )
         path = tuple(word for word in path if re.fullmatch("[a-z]+", word))
         if path in brought:
             continue

@@ -263,6 +263,8 @@ class Assembly:
                 host.load(choice.name, module)
                 for command in module.commands:
                     brought.setdefault(command.path, {})[name] = command
+            if self.transports is not None:
+                host.load("gateways", self.transports.module())
         for of_each in brought.values():
             commands.register(of_hosts(of_each))
         for name, one in self.config.component.items():

@@ -12,6 +12,7 @@ from typing import Final
 from jabberd.config import Config, StartError
 from jabberd.config.folder import secret
 from jabberd.core.admin_gateways import GatewayUser
+from jabberd.core.module import AccountEvent, Module, OnAccount
 from jabberd.core.router import Router
 from jabberd.core.services import Services
 from jabberd.core.turns import Turns
@@ -154,6 +155,14 @@ class Transports:
             self._services.grant(name, _ALL)
             self._services.came(name)
             gateway.up()
+
+    def module(self) -> Module:
+        """What hosts have to tell gateways, as a module of theirs."""
+        return Module(handlers=[OnAccount(AccountEvent.DELETING, self._forget)])
+
+    async def _forget(self, account: JID) -> None:
+        for gateway in self._gateways.values():
+            await gateway.forget(account)
 
     async def stop(self) -> None:
         """End."""

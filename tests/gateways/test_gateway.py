@@ -10,6 +10,7 @@ import pytest_asyncio
 from slixmpp.exceptions import IqError
 from slixmpp.xmlstream import ET
 
+from jabberd.xmpp.jid import JID
 from tests.gateways.place import GATEWAY, Place, approve, join, place, register
 from tests.integration.slix import WAIT, Slix
 
@@ -320,3 +321,30 @@ async def test_what_was_said_from_elsewhere_is_ours_too(here: Place) -> None:
     inside = carbon["carbon_sent"]
     assert (inside["to"], inside["body"]) == (f"echo@{GATEWAY}", "from my telephone")
     assert here.far.world.sent == []  # it was there already
+
+
+async def test_nothing_is_left_of_an_account_that_is_erased(here: Place) -> None:
+    romeo = await here.person("romeo")
+    juliet = await here.client()
+    await join(juliet, "Juliet")
+    await romeo.line.ask("add", id="Juliet", name="")
+    await approve(juliet, f"romeo@{GATEWAY}")
+    await romeo.happened("presence", lambda t: t["show"] == "")
+    await here.server.running.assembly.accounts.delete(JID.parse("juliet@localhost"))
+    await romeo.happened("presence", lambda t: t["show"] == "unavailable")
+    records = here.server.running.assembly.stores.records(GATEWAY)
+    for space in ("login", "contact", "spelling"):
+        assert await records.everyone(space) == []
+    nurse = await here.client("nurse")
+    await register(nurse, "Juliet")  # the account there belongs to nobody here any more
+
+
+async def test_passwords_are_not_tried_out(here: Place) -> None:
+    await (await here.person("Juliet")).close()
+    juliet = await here.client()
+    conditions = []
+    for number in range(11):
+        with pytest.raises(IqError) as refused:
+            await register(juliet, "Juliet", f"guess {number}")
+        conditions.append(refused.value.iq["error"]["condition"])
+    assert conditions == ["not-authorized"] * 10 + ["resource-constraint"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jabberd.gateways import presence
 from jabberd.gateways.desk import Desk
 from jabberd.gateways.events import Show
-from jabberd.gateways.session import Session
+from jabberd.gateways.session import Session, State
 from jabberd.gateways.transport import BadAddress, NotDone
 from jabberd.xmpp.error import Condition, StanzaError
 from jabberd.xmpp.jid import JID
@@ -102,7 +102,10 @@ class Acts:
 
     async def log_in(self, jid: JID, _: str) -> str:
         """Begin the login."""
-        self.of(jid).begin()
+        session = self.of(jid)
+        if session.state is State.WAITING:
+            await session.end()  # so that the pause is over
+        session.begin()
         return "Logging in."
 
     async def log_out(self, jid: JID, _: str) -> str:

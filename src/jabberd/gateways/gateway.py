@@ -363,6 +363,17 @@ class Gateway:
         contacts = [known.jid.bare for known in session.contacts.all()]
         await self._signups.remove(session.user, contacts)
 
+    async def forget(self, jid: JID) -> None:
+        """A user's account is about to be erased.
+
+        Raises:
+            StorageError: what the gateway has of the user cannot be.
+        """
+        session = self._sessions.get(jid.text)
+        if session is not None:
+            await self._leaving(session.user)
+            await self.users.remove(session.user)
+
     # Beside
 
     async def _greet(self) -> None:

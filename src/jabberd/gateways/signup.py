@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +23,9 @@ _FALSE: Final = frozenset({"0", "false", "no", "n"})
 _MOST_PENDING: Final = 1_000
 _LONGEST_ANSWER: Final = 4_096
 _SECONDS: Final = 60.0
+_HOUR: Final = 3_600.0
+_ATTEMPTS: Final = 10
+"""So many sign-ups of one user may be refused within an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class SignUps:
     registered: Callable[[User], Awaitable[None]]
     leaving: Callable[[User], Awaitable[None]]
     _pending: dict[str, Pending] = field(default_factory=dict)
+    _refused: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
 
     def form(self, jid: JID) -> Form:
         """What to ask somebody next."""
@@ -88,6 +93,7 @@ class SignUps:
             StanzaError: the answers do not do; conflict, where somebody else is registered with
                 the same account.
         """
+        self._check_attempts(jid)
         pending = self._waiting(jid)
         form = self.form(jid)
         checked = check(form, answers)
@@ -97,6 +103,7 @@ class SignUps:
             async with asyncio.timeout(_SECONDS + 5.0):
                 done = await self.desk.network.sign_up(jid.text, checked, state, self.site)
         except SignUpRefused as refused:
+            self._count(jid)
             raise _refusal(refused) from None
         except TimeoutError:
             text = "the network does not answer; try again later"
@@ -136,6 +143,23 @@ class SignUps:
         link.post(presence.of_gateway(self.desk.network, domain, user.jid, Show.OFFLINE))
 
     # Inside
+
+    def _check_attempts(self, jid: JID) -> None:
+        """Nobody is to try out passwords of others through the gateway."""
+        hour_ago = self.desk.now() - _HOUR
+        lately = [at for at in self._refused.get(jid.text, ()) if at > hour_ago]
+        if len(lately) >= _ATTEMPTS:
+            text = "this has failed too often: try again in an hour"
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, text)
+        if lately:
+            self._refused[jid.text] = lately
+        else:
+            self._refused.pop(jid.text, None)
+
+    def _count(self, jid: JID) -> None:
+        self._refused.setdefault(jid.text, []).append(self.desk.now())
+        if len(self._refused) > _MOST_PENDING:
+            self._refused.popitem(last=False)
 
     async def _welcome(self, user: User) -> None:
         desk = self.desk
