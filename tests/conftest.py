@@ -15,6 +15,21 @@ from pathlib import Path
 import pytest
 
 _START_SECONDS = 60.0
+_PURE = ("xmpp", "core", "modules", "config")
+"""Folders whose tests share nothing with others: no ports, no processes, no far ends."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, whatever talks to something real stays with one of them, in order.
+
+    Pure tests go to another, file by file (pytest-xdist, `--dist loadgroup`).
+    """
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        group = str(item.path) if folder in _PURE else "real"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 class Cluster:
