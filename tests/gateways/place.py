@@ -263,10 +263,15 @@ class GatewayProcess:
 
 
 async def register(
-    client: Slix, name: str, password: str | None = None, *, manage: bool = True
+    client: Slix,
+    name: str,
+    password: str | None = None,
+    *,
+    manage: bool = True,
+    gateway: str = GATEWAY,
 ) -> None:
-    """Register with the gateway by a data form (XEP-0077)."""
-    iq = client.client.make_iq_set(ito=GATEWAY)
+    """Register with a gateway by a data form (XEP-0077)."""
+    iq = client.client.make_iq_set(ito=gateway)
     query = ET.SubElement(iq.xml, "{jabber:iq:register}query")
     x = ET.SubElement(query, "{jabber:x:data}x", {"type": "submit"})
     answers = {

@@ -74,6 +74,7 @@ class Slix:
             "presence_subscribe",
             "presence_subscribed",
             "presence_available",
+            "presence_chat",
             "presence_dnd",
             "presence_error",
             "presence_unavailable",

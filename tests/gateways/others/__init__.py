@@ -1,0 +1,1 @@
+"""Gateways that others have written, as components of a server of ours."""

@@ -1,0 +1,1 @@
+"""What slidge loads, in a virtual environment of its own."""
