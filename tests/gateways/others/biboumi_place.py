@@ -52,6 +52,7 @@ class BiboumiPlace:
         client = Slix(self.server, f"{name}@localhost/one", "secret", plugins=PLUGINS)
         self._clients.append(client)
         client.watch("room", "{jabber:client}presence/{http://jabber.org/protocol/muc#user}x")
+        client.watch("subject", "{jabber:client}message/{jabber:client}subject")
         await client.online()
         await self._configure(client)
         return client
@@ -77,6 +78,7 @@ class BiboumiPlace:
         form = client.client.plugin["xep_0004"].make_form("submit")
         form.add_field(var="ports", ftype="text-multi", value=[str(self.irc)])
         form.add_field(var="tls_ports", ftype="text-multi", value=[])
+        form.add_field(var="throttle_limit", ftype="text-single", value="-1")  # no limit
         session = begun["command"]["sessionid"]
         done = await commands.send_command(
             IRC, "configure", sessionid=session, action="complete", payload=form, timeout=WAIT

@@ -40,7 +40,7 @@ async def inside(client: Slix, nick: str) -> None:
     join(client, nick)
     own = await occupant(client, nick)
     assert 110 in {int(one.get("code")) for one in own.xml.iter() if one.get("code")}
-    await client.event("message", lambda m: m.xml.find("{jabber:client}subject") is not None)
+    await client.event("subject")
 
 
 async def test_it_is_found_and_has_commands(here: BiboumiPlace) -> None:
@@ -107,4 +107,4 @@ async def test_who_logs_out_leaves_the_channel(here: BiboumiPlace) -> None:
     await inside(juliet, "juliet")
     await nurse.line(":juliet!", "JOIN")
     await juliet.leave()
-    await nurse.line(":juliet!", "QUIT")
+    await nurse.line(":juliet!", "PART #verona")
