@@ -103,7 +103,7 @@ async def biboumi_place(folder: Path) -> AsyncIterator[BiboumiPlace]:
     home = folder / "biboumi"
     home.mkdir()
     file = home / "biboumi.cfg"
-    async with Server(config=values) as server, ngircd(folder / "ngircd") as irc:
+    async with Server(config=values) as server, ngircd(folder) as irc:
         for name in ("juliet", "romeo"):
             await server.add_user(name, "secret")
         port = server.component_port

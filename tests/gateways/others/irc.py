@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, Self
 
-from tests.gateways.others.program import Program, where
+from tests.gateways.others.program import Program, running, where
 from tests.scripts.stages import free_port
 
 NAME: Final = "irc.localhost"
@@ -33,30 +33,17 @@ PAM = no
 
 @contextlib.asynccontextmanager
 async def ngircd(folder: Path) -> AsyncIterator[int]:
-    """An IRC server on a free port of 127.0.0.1; gives the port."""
+    """An IRC server on a free port of 127.0.0.1; gives the port.
+
+    Args:
+        folder: for its configuration; it is there.
+    """
     port = free_port()
-    folder.mkdir()
     file = folder / "ngircd.conf"
     file.write_text(_CONFIG.format(name=NAME, port=port, uid="irc"))
     program = Program(folder, [where("ngircd"), "--nodaemon", "--config", str(file)])
-    try:
-        await program.start()
-        async with asyncio.timeout(_WAIT):
-            while not await _listens(port):
-                await asyncio.sleep(0.02)
+    async with running(program, "ready."):
         yield port
-    finally:
-        await program.stop()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
 
 
 class IrcClient:

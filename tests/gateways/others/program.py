@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 START: Final = 60.0
-_STOP: Final = 15.0
+_STOP: Final = 3.0
 
 
 class Program:
@@ -58,12 +58,11 @@ class Program:
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        for end in (process.terminate, process.terminate, process.kill):
+            end()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _STOP)
+                return
 
 
 @contextlib.asynccontextmanager

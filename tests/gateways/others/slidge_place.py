@@ -74,10 +74,12 @@ async def slidge_place(python: Path, folder: Path) -> AsyncIterator[SlidgePlace]
             ],
             {"PYTHONPATH": str(_PLUGIN), "SLIDGE_CONF_DIR": str(folder / "no-configuration")},
         )  # fmt: skip
-        async with running(program, STARTED):
-            here = SlidgePlace(server, program)
-            try:
+        here = SlidgePlace(server, program)
+        try:
+            # slidge ends first: its handler for signals raises whatever it interrupts, and what
+            # deals with users who leave just then would swallow that.
+            async with running(program, STARTED):
                 yield here
-            finally:
-                for client in here.clients:
-                    await client.leave()
+        finally:
+            for client in here.clients:
+                await client.leave()

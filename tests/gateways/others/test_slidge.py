@@ -35,6 +35,10 @@ def shows(jid: str) -> Any:
     return lambda p: p["from"].bare == jid and p["type"] == "available"
 
 
+def lists(jid: str) -> Any:
+    return lambda iq: jid in iq["roster"]["items"]
+
+
 async def join(client: Slix) -> None:
     """Register, and wait until the network has been reached and the contacts are there."""
     await register(client, "Juliet", PASSWORD, gateway=GATEWAY)
@@ -70,7 +74,7 @@ async def test_registration_fills_the_roster(here: SlidgePlace) -> None:
         TWIN: ("The Twin", "both", ["Echoes"]),
     }
     for jid in (GATEWAY, ECHO, TWIN):  # the other client was told as well
-        await other.event("roster_update", lambda iq, jid=jid: jid in iq["roster"]["items"])
+        await other.event("roster_update", lists(jid))
 
 
 async def test_messages_both_ways(here: SlidgePlace) -> None:
