@@ -141,8 +141,11 @@ class Privilege:
         """
         inner = privilege.read_iq(iq)
         account = iq.to.bare if iq.to is not None else None
-        if inner is None or account is None or inner.type != iq.type or len(inner.children) != 1:
-            raise StanzaError(Condition.BAD_REQUEST, "there is no such request in it")
+        if inner is None or account is None or inner.type != iq.type:
+            # §6.3: a wrong namespace or type is forbidden, rather than bad.
+            raise StanzaError(Condition.FORBIDDEN, "there is no such request in it")
+        if len(inner.children) != 1:
+            raise StanzaError(Condition.BAD_REQUEST, "a request has one child")
         granted = self._services.get(_service(iq))
         namespace = inner.children[0].rpartition(" ")[0]
         kind = granted.iq.get(namespace) if granted is not None else None

@@ -36,12 +36,17 @@ class Privileges:
 
 
 def advertisement(privileges: Privileges, server: JID, to: JID) -> Message:
-    """What a server tells a service that has connected (§3.3 and alike)."""
+    """What a server tells a service that has connected (§4.2 and alike)."""
     perms = []
     for access in ("roster", "message", "presence"):
         kind = getattr(privileges, access)
-        if kind != "none":
-            perms.append(Element(ns.PRIVILEGE, "perm", {"access": access, "type": kind}))
+        if kind == "none":
+            continue
+        attributes = {"access": access, "type": kind}
+        if access == "roster":
+            # §4.2: without this, whoever may read rosters waits for pushes. We send none.
+            attributes["push"] = "false"
+        perms.append(Element(ns.PRIVILEGE, "perm", attributes))
     if privileges.iq:
         spaces = [
             Element(ns.PRIVILEGE, "namespace", {"ns": name, "type": kind})
