@@ -134,7 +134,7 @@ class Privilege:
         return await self._host.send_for(inner, deliver=inner.to.domain != service)
 
     async def iq(self, iq: Iq, _session: Session | None) -> Reply:
-        """Ask for something in the name of a user (§7).
+        """Ask for something in the name of a user (§6.3).
 
         Raises:
             StanzaError: forbidden, where the service may not; or what the answer is.
@@ -159,13 +159,13 @@ class Privilege:
     # Presence
 
     def shown(self, presence: Presence, flow: Flow) -> Outcome:
-        """Pass on the presence of a user (§6.1)."""
+        """Pass on the presence of a user (§7.1)."""
         if presence.to is None and flow.origin is not None:
             self._tell(presence.replace(from_=flow.origin.jid), "managed_entity")
         return None
 
     def seen(self, presence: Presence, _flow: Flow) -> Outcome:
-        """Pass on the presence of a user's contact (§6.4)."""
+        """Pass on the presence of a user's contact (§7.4)."""
         self._tell(presence, "roster")
         return None
 
