@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from jabberd.config import Config, StartError
-from jabberd.config import Listener as ListenerConfig
 from jabberd.config.folder import secret
 from jabberd.core.accounts import AccountHooks, AccountService
 from jabberd.core.clients import REVOKED, ClientService
@@ -36,12 +34,11 @@ from jabberd.edge.component import ComponentConnection
 from jabberd.edge.component_door import ComponentDoor
 from jabberd.edge.door import ClientDoor, Entrance
 from jabberd.edge.resumption import Resumptions
+from jabberd.listening import BETWEEN_SERVERS, WEB, Listening
 from jabberd.net.clock import SystemClock
-from jabberd.net.holder import BindError
 from jabberd.net.limits import Admission, Attempts
-from jabberd.net.listen import Listener, ListenOptions, parse_network
-from jabberd.net.owner import PumpOptions
-from jabberd.net.tls import XMPP_SERVER, TlsContexts
+from jabberd.net.listen import Listener
+from jabberd.net.tls import TlsContexts
 from jabberd.net.tls_config import TlsConfigError
 from jabberd.net.wire import Machine
 from jabberd.settings import (
@@ -67,9 +64,6 @@ if TYPE_CHECKING:
 _log: Final = structlog.get_logger("jabberd")
 # So many of the newest messages are recognised when they are sent again after a restart.
 _RESENT_MOST: Final = 20_000
-_BETWEEN_SERVERS: Final = ("s2s", "s2s_tls")
-_WEB: Final = ("http", "https")
-_NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def token() -> str:
@@ -99,7 +93,7 @@ class Assembly:
         federation: other servers; None where this one talks to no others.
         ledger: the durable log.
         admission: counts connections.
-        listeners: kind and listener.
+        listening: where it listens.
         transports: gateways inside this server; None where there are none.
         web: HTTP; None where nothing listens for it.
         warnings: what the operator should know, in sentences.
@@ -122,10 +116,15 @@ class Assembly:
     federation: Federation | None
     ledger: Ledger
     admission: Admission
-    listeners: list[tuple[str, Listener]] = field(default_factory=list)
+    listening: Listening
     transports: Transports | None = None
     web: Web | None = None
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def listeners(self) -> list[tuple[str, Listener]]:
+        """Kind and listener, as they come to be."""
+        return self.listening.listeners
 
     @classmethod
     async def make(cls, config: Config) -> Assembly:
@@ -237,10 +236,11 @@ class Assembly:
         assembly = cls(
             config, clock, stores, deriver, journal, sessions, router, hosts, accounts, clients,
             tls, door, services, components, federation, ledger, admission,
+            Listening(config, tls, admission),
             warnings=list(tls.warnings),
         )  # fmt: skip
         if config.listen.http or config.listen.https:
-            assembly.web = _web(assembly)
+            assembly.web = assembly.listening.web = _web(assembly)
         if any(not one.server for one in config.gateway.values()):
             assembly.transports = _transports(assembly)
         return assembly
@@ -302,23 +302,22 @@ class Assembly:
         listen = self.config.listen
         for address in listen.c2s:
             entrance = Entrance(True, address.legacy_auth, address.starttls_required)
-            self._listen("c2s", address, self._clients(entrance))
+            self.listening.open("c2s", address, self._clients(entrance))
         for address in listen.c2s_tls:
             entrance = Entrance(False, address.legacy_auth, address.starttls_required)
-            self._listen("c2s_tls", address, self._clients(entrance))
+            self.listening.open("c2s_tls", address, self._clients(entrance))
         for address in listen.component:
-            self._listen("component", address, lambda: ComponentConnection(self.components))
+            self.listening.open("component", address, lambda: ComponentConnection(self.components))
         if self.web is not None:
-            for kind in _WEB:
+            for kind in WEB:
                 for address in getattr(listen, kind):
-                    options = self.web.options(kind, address)
-                    self._listen(kind, address, self.web.machines(address), options)
+                    self.listening.open(kind, address, self.web.machines(address))
         if self.federation is not None:
             servers = self.federation.servers
-            for kind in _BETWEEN_SERVERS:
+            for kind in BETWEEN_SERVERS:
                 for address in getattr(listen, kind):
                     required = address.starttls_required is not False
-                    self._listen(kind, address, partial(_incoming, servers, required))
+                    self.listening.open(kind, address, partial(_incoming, servers, required))
             servers.begin()
 
     async def begin(self) -> None:
@@ -333,56 +332,6 @@ class Assembly:
 
     def _clients(self, entrance: Entrance) -> Callable[[], Machine]:
         return lambda: ClientConnection(self.door, entrance)
-
-    def _listen(
-        self,
-        kind: str,
-        address: ListenerConfig,
-        machine: Callable[[], Machine],
-        options: ListenOptions | None = None,
-    ) -> None:
-        options = options or ListenOptions(
-            pump=self._pump_options(kind),
-            proxies=tuple(parse_network(network) for network in address.proxy),
-        )
-        listener = Listener(
-            address.address,
-            machine,
-            options,
-            admission=self.admission,
-            on_bug=lambda error: _log.error("a connection failed", exc_info=error),
-        )
-        try:
-            listener.start()
-        except BindError as error:
-            if address.host == "::1" and error.errno in _NO_IPV6:
-                _log.info("this machine has no IPv6", address=address.address)
-                return
-            raise StartError(f"{error} (listen.{kind} sets the address)") from None
-        self.listeners.append((kind, listener))
-
-    def _pump_options(self, kind: str) -> PumpOptions:
-        if self.web is not None and kind in _WEB:
-            return self.web.pump_options(kind)
-        if kind == "component":
-            # A component speaks for many: its senders' queues push back, not a byte rate.
-            return PumpOptions()
-        if kind in _BETWEEN_SERVERS:
-            return PumpOptions(
-                tls=self.tls,
-                peers=True,
-                direct_tls=kind == "s2s_tls",
-                alpn=(XMPP_SERVER,),
-                rate=self.config.federation.bytes_per_second,
-                burst=self.config.federation.burst_bytes,
-            )
-        limits = self.config.limits
-        return PumpOptions(
-            tls=self.tls,
-            direct_tls=kind == "c2s_tls",
-            rate=limits.bytes_per_second,
-            burst=limits.burst_bytes,
-        )
 
     def apply(self, config: Config) -> None:
         """Take over what can change while running: certificates, limits, sessions and clients.
@@ -413,34 +362,26 @@ class Assembly:
         self.door.resumptions.location = config.sessions.location
         self.clients.rules = client_rules(config)
         self.admission.limit(limits.connections, limits.connections_per_address)
-        for kind, listener in self.listeners:
-            options = listener.options
-            pump = self._pump_options(kind)
-            listener.options = replace(options, pump=pump)
+        self.listening.apply(config)
 
     async def close(self) -> None:
         """Tell everybody that the server stops, and close what is open.
 
         Sessions that can be resumed are kept; their clients see a connection that breaks.
         """
-        for _, listener in self.listeners:
-            listener.stop_accepting()
+        self.listening.stop_accepting()
         if self.transports is not None:
             await self.transports.stop()
         self.door.resumptions.save()
         self.door.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
         self.components.close_all(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
-        later = (*_BETWEEN_SERVERS, *_WEB)
-        await asyncio.gather(
-            self._close_web(), *(one.stop() for kind, one in self.listeners if kind not in later)
-        )
+        later = (*BETWEEN_SERVERS, *WEB)
+        await asyncio.gather(self._close_web(), self.listening.stop(lambda kind: kind not in later))
         for host in self.hosts.values():
             await host.close()
         if self.federation is not None:  # others are told that our users have left
             await self.federation.servers.close()
-        await asyncio.gather(
-            *(one.stop() for kind, one in self.listeners if kind in _BETWEEN_SERVERS)
-        )
+        await self.listening.stop(lambda kind: kind in BETWEEN_SERVERS)
         await self.components.close()
         self.door.resumptions.close()
         await self.ledger.turns.close()
@@ -451,7 +392,7 @@ class Assembly:
     async def _close_web(self) -> None:
         if self.web is not None:
             await self.web.stop()
-            await asyncio.gather(*(one.stop() for kind, one in self.listeners if kind in _WEB))
+            await self.listening.stop(lambda kind: kind in WEB)
 
 
 def _federation(
@@ -497,7 +438,9 @@ def _web(assembly: Assembly) -> Web:
     # It brings HTTP libraries, which a server without HTTP does without.
     from jabberd.web import Web  # noqa: PLC0415
 
-    return Web(assembly.config, assembly.hosts, assembly.listeners, assembly.tls, assembly.clock)
+    return Web(
+        assembly.config, assembly.hosts, assembly.listening.listeners, assembly.tls, assembly.clock
+    )
 
 
 def _incoming(servers: Servers, required: bool) -> Machine:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from slixmpp.exceptions import IqError
 from slixmpp.xmlstream import ET
 
 from jabberd.core.accounts import AccountTaken
@@ -271,14 +272,26 @@ async def register(
     gateway: str = GATEWAY,
 ) -> None:
     """Register with a gateway by a data form (XEP-0077)."""
-    iq = client.client.make_iq_set(ito=gateway)
-    query = ET.SubElement(iq.xml, "{jabber:iq:register}query")
-    x = ET.SubElement(query, "{jabber:x:data}x", {"type": "submit"})
     answers = {
         "username": name,
         "password": name if password is None else password,
         "manage-roster": "1" if manage else "0",
     }
+    async with asyncio.timeout(WAIT):
+        while True:
+            try:
+                await _ask_to_register(client, gateway, answers)
+                return
+            except IqError as error:
+                if error.iq["error"]["condition"] != "remote-server-timeout":
+                    raise
+            await asyncio.sleep(0.05)  # a process of its own connects a moment after it began
+
+
+async def _ask_to_register(client: Slix, gateway: str, answers: dict[str, str]) -> None:
+    iq = client.client.make_iq_set(ito=gateway)
+    query = ET.SubElement(iq.xml, "{jabber:iq:register}query")
+    x = ET.SubElement(query, "{jabber:x:data}x", {"type": "submit"})
     for var, value in answers.items():
         one = ET.SubElement(x, "{jabber:x:data}field", {"var": var})
         ET.SubElement(one, "{jabber:x:data}value").text = value

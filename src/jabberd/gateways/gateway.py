@@ -29,7 +29,7 @@ from jabberd.gateways.requests import Requests
 from jabberd.gateways.rules import Rules
 from jabberd.gateways.session import Session, Shared, State
 from jabberd.gateways.signup import SignUps
-from jabberd.gateways.transport import Capability, Login, Network, NotDone, NotTaken
+from jabberd.gateways.transport import Capability, Login, Lost, Network, NotDone, NotTaken
 from jabberd.gateways.uploads import Uploads
 from jabberd.gateways.users import User, Users
 from jabberd.gateways.vault import Vault
@@ -44,6 +44,8 @@ from jabberd.xmpp.stanza import Iq, Message, Presence, Stanza
 _log: Final = structlog.get_logger("jabberd.gateway")
 _SWEEP_SECONDS: Final = 600.0
 _PROBES_PER_SECOND: Final = 50
+_GRACE_SECONDS: Final = 60.0
+"""How long after a connection nobody counts as gone who has not been heard of yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,8 @@ class Gateway:
     def up(self) -> None:
         """See `Far.up`: ask who is here, and log in those who always are."""
         self._outgoing.reconnected()
+        for user in self.users:
+            user.resources.clear()  # who left meanwhile has told nobody
         self._work("greet", self._greet())
 
     def down(self, why: str) -> None:
@@ -320,6 +324,8 @@ class Gateway:
                 await session.contacts.answer(to, transport, allow=allow)
         except NotDone as error:
             raise refusal(error) from None
+        except Lost as lost:
+            raise StanzaError(Condition.REMOTE_SERVER_TIMEOUT, str(lost)) from None
 
     async def _iq(self, iq: Iq) -> None:
         sender = iq.from_
@@ -384,6 +390,12 @@ class Gateway:
                 session.begin()
             if number % _PROBES_PER_SECOND == _PROBES_PER_SECOND - 1:
                 await asyncio.sleep(1.0)
+        began = self.desk.now()
+        await asyncio.sleep(_GRACE_SECONDS)
+        for session in self.sessions():
+            logged_in = session.state is not State.OFF and session.since < began
+            if logged_in and not session.user.here and not self.desk.can(Capability.STANDING):
+                await session.end()
 
     async def _sweep(self) -> None:
         while True:

@@ -17,6 +17,7 @@ class Rules:
         logins: under way at the same time.
         login_seconds: how long one may take.
         verb_seconds: how long the network may take to take a message.
+        small_seconds: how long it may take for what can get lost, as who is writing.
         sign_up_seconds: how long a user may think about a question.
         file_bytes: size of a file, in either direction.
     """
@@ -28,5 +29,6 @@ class Rules:
     logins: int = 20
     login_seconds: float = 60.0
     verb_seconds: float = 120.0
+    small_seconds: float = 10.0
     sign_up_seconds: float = 900.0
     file_bytes: int = 26_214_400

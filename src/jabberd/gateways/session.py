@@ -123,13 +123,13 @@ class Session:
             await self.attempt(self._transport.set_presence(seen.show, seen.status))
 
     async def attempt(self, work: Awaitable[None]) -> None:
-        """Do what need not succeed; within its time.
+        """Do what need not succeed, and hold nothing else up.
 
         Raises:
             NotDone: the network refused it.
         """
         with contextlib.suppress(Lost, TimeoutError):
-            async with asyncio.timeout(self._desk.rules.verb_seconds):
+            async with asyncio.timeout(self._desk.rules.small_seconds):
                 await work
 
     def announce(self) -> None:
