@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,14 +24,20 @@ class Program:
         folder: its working directory and home; its output goes there too.
         words: the command line.
         environment: all of it, but for the path.
+        end: the signal that asks it to end.
     """
 
     def __init__(
-        self, folder: Path, words: Sequence[str], environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        words: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        end: signal.Signals = signal.SIGTERM,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self._words = words
+        self._end = end
         self._environment = {
             "PATH": os.environ.get("PATH", ""), "HOME": str(folder), **(environment or {})
         }  # fmt: skip
@@ -58,8 +65,8 @@ class Program:
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
-        for end in (process.terminate, process.terminate, process.kill):
-            end()
+        for end in (self._end, self._end, signal.SIGKILL):
+            process.send_signal(end)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _STOP)
                 return

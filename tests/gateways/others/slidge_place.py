@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,14 @@ TWIN: Final = f"twin@{GATEWAY}"
 STARTED: Final = "Slidge has successfully started"
 PLUGINS: Final = ("xep_0030", "xep_0050", "xep_0077", "xep_0199", "xep_0280", "xep_0313")
 _PLUGIN: Final = Path(__file__).with_name("plugin")
+# On SIGTERM slidge raises what its handlers of events swallow if that interrupts them, and goes on
+# then; SIGINT ends it always, where the process that started the tests has not turned it off.
+_MAIN: Final = """
+import signal
+from slidge.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
 _SECRET: Final = "between us"
 _PUBSUB: Final = "http://jabber.org/protocol/pubsub"
 # What slidge's documentation asks for.
@@ -68,16 +77,15 @@ async def slidge_place(python: Path, folder: Path) -> AsyncIterator[SlidgePlace]
         program = Program(
             folder / "slidge",
             [
-                str(python), "-m", "slidge", "--legacy-module", "echo_network",
+                str(python), "-c", _MAIN, "--legacy-module", "echo_network",
                 "--jid", GATEWAY, "--secret", _SECRET, "--server", "127.0.0.1",
                 "--port", str(server.component_port), "--home-dir", str(folder / "slidge"),
             ],
             {"PYTHONPATH": str(_PLUGIN), "SLIDGE_CONF_DIR": str(folder / "no-configuration")},
+            signal.SIGINT,
         )  # fmt: skip
         here = SlidgePlace(server, program)
         try:
-            # slidge ends first: its handler for signals raises whatever it interrupts, and what
-            # deals with users who leave just then would swallow that.
             async with running(program, STARTED):
                 yield here
         finally:
