@@ -114,8 +114,12 @@ async def test_a_restart_of_the_gateway(here: SlidgePlace) -> None:
     await juliet.event("presence_unavailable", lambda p: p["from"].bare == ECHO)
     juliet.write(ECHO, "Gone?")
     assert (await juliet.event("message_error"))["error"]["condition"] == "remote-server-timeout"
+    for kind in ("presence_available", "presence_chat"):  # of the time before
+        for _ in juliet.seen(kind):
+            await juliet.event(kind)
     await here.slidge.start(STARTED)
     await juliet.event("presence_available", shows(ECHO))
+    await juliet.event("presence_chat", lambda p: p["status"] == "Listening")
     juliet.write(ECHO, "Back")
     assert (await juliet.event("message", lambda m: m["from"].bare == ECHO))["body"] == "Back"
     assert await roster(juliet) == before
