@@ -93,6 +93,8 @@ class Session:
         self._shared = shared
         self._desk = shared.desk
         self._task: asyncio.Task[None] | None = None
+        self._before: asyncio.Task[None] | None = None
+        self._taking: set[asyncio.Task[None]] = set()
         self._transport: Transport | None = None
         self._told = False
         self._down_since: float | None = None
@@ -112,9 +114,11 @@ class Session:
         self.user.known = True
         task, self._task = self._task, None
         if task is not None:
+            self._before = task
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self._turn(State.OFF)
+        if self._task is None:  # nobody has begun anew meanwhile
+            self._turn(State.OFF)
 
     async def shown(self) -> None:
         """The user's presence has changed: show it to the network."""
@@ -153,6 +157,7 @@ class Session:
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         failures = 0
+        await self._settled()
         while True:
             began = loop.time()
             try:
@@ -175,6 +180,31 @@ class Session:
             failures += 1
             await self._tell_of_outage(pause)
             await asyncio.sleep(pause)
+
+    async def _settled(self) -> None:
+        """Wait until the login before this one has let go of everything."""
+        over = {*self._taking, *([self._before] if self._before is not None else [])}
+        if over:
+            await asyncio.wait(over)
+        self._before = None
+
+    async def _take(self, event: Event) -> None:
+        """Bring an event to the user, to its end even if the login ends meanwhile.
+
+        A message that is half-way would be there twice: the network brings it again.
+
+        Raises:
+            NotTaken: it could not be brought there.
+        """
+        taking = asyncio.create_task(self._shared.incoming.take(self.user, self.contacts, event))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taken)
+        await asyncio.shield(taking)
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self._taking.discard(task)
+        if not task.cancelled():
+            task.exception()  # where nobody waits any more, nobody needs to know
 
     async def _tell_of_outage(self, pause: float) -> None:
         now = asyncio.get_running_loop().time()
@@ -205,7 +235,7 @@ class Session:
                 await self._online(transport, event)
                 online.set()
             else:
-                await self._shared.incoming.take(self.user, self.contacts, event)
+                await self._take(event)
 
         run = asyncio.ensure_future(transport.run(emit))
         try:
@@ -218,6 +248,8 @@ class Session:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
             await self._offline(transport)
+            if self._taking:  # before the next login, which may bring the same again
+                await asyncio.wait(self._taking)
 
     async def _first(self, run: asyncio.Future[None], online: asyncio.Event) -> None:
         """Wait until the login has succeeded or ended, or has taken too long."""
