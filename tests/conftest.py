@@ -19,7 +19,7 @@ _PURE = ("xmpp", "core", "modules", "config")
 """Folders whose tests share nothing with others: no ports, no processes, no far ends."""
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers, whatever talks to something real stays with one of them, in order.
 
