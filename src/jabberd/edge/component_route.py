@@ -21,8 +21,11 @@ from jabberd.xmpp.stanza import Iq, Message, Stanza
 from jabberd.xmpp.stream.events import Pair
 
 _SWEEP_SECONDS: Final = 5.0
-_GRACE_SECONDS: Final = 3.0
-"""How long a component that had stream management may take to ask for it again."""
+_GRACE_SECONDS: Final = 15.0
+"""How long a component that had stream management may take to ask for it again.
+
+What is written to it after that it cannot recognise as sent again: a busy machine needs its time.
+"""
 
 
 class Connection(Protocol):
