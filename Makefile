@@ -11,7 +11,7 @@ run: $(VENV)/.installed
 	$(BIN)/jabberd run $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadscope $(ARGS)
 
 check: format lint types layers
 

@@ -13,23 +13,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 _START_SECONDS = 60.0
 _PURE = ("xmpp", "core", "modules", "config")
 """Folders whose tests share nothing with others: no ports, no processes, no far ends."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class Apart(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
     """With several workers, whatever talks to something real stays with one of them, in order.
 
-    Pure tests go to another, file by file (pytest-xdist, `--dist loadgroup`).
+    Pure tests go to the other, file by file.
     """
-    here = Path(__file__).parent
-    for item in items:
-        folder = item.path.relative_to(here).parts[0]
-        group = str(item.path) if folder in _PURE else "real"
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return path if path.split("/")[1] in _PURE else "real"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Asked by pytest-xdist who gets which test."""
+    return Apart(config, log)
 
 
 class Cluster:
