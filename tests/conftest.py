@@ -17,8 +17,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _START_SECONDS = 60.0
-_PURE = ("xmpp", "core", "modules", "config")
-"""Folders whose tests share nothing with others: no ports, no processes, no far ends."""
+_PURE = ("xmpp", "core", "modules", "config", "storage")
+"""Folders whose tests share nothing with others: no ports, and each worker has its own cluster."""
 
 
 class Apart(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
