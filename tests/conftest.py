@@ -17,19 +17,24 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _START_SECONDS = 60.0
-_PURE = ("xmpp", "core", "modules", "config", "storage")
+_ALONE = ("xmpp", "core", "modules", "config", "storage")
 """Folders whose tests share nothing with others: no ports, and each worker has its own cluster."""
+_BESIDE = ("gateways", "hostile", "http", "scripts")
+"""Folders with real far ends, on ports of their worker (`tests.ports`)."""
 
 
 class Apart(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """With several workers, whatever talks to something real stays with one of them, in order.
+    """With several workers, tests that use the same addresses stay with one of them, in order.
 
-    Pure tests go to the other, file by file.
+    What has ports of its own goes to another, and the rest, file by file, to whoever has time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return path if path.split("/")[1] in _PURE else "real"
+        folder = path.split("/")[1]
+        if folder in _ALONE:
+            return path
+        return "beside" if folder in _BESIDE else "real"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:

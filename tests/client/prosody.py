@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.scripts.stages import free_port
+from tests.ports import free_port
 
 _START: Final = 30.0
 _CONFIG: Final = """\
@@ -53,7 +53,7 @@ class Prosody:
     ) -> None:
         self._folder = folder
         self.port = free_port()
-        self.clients = free_port(self.port + 1)
+        self.clients = free_port()
         text = _CONFIG.format(folder=folder, port=self.port, clients=self.clients)
         accounts = folder / "localhost" / "accounts"
         accounts.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.client.line import SECRET, acting, text, until
 from tests.integration.process import Jabberd
-from tests.scripts.stages import free_port
+from tests.ports import free_port
 
 _CONFIG = """
 [listen]

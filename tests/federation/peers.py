@@ -19,6 +19,7 @@ from tests.federation.names import PORT
 from tests.integration.process import Jabberd as Commands
 from tests.integration.wire import Wire
 from tests.net.authority import Files
+from tests.ports import free_port
 
 C2S: Final = 5222
 _START: Final = 60.0
@@ -363,12 +364,9 @@ class Ejabberd(Peer):
 
     def environment(self) -> Mapping[str, str]:
         """With a distribution port of its own, so that epmd is neither needed nor started."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         return os.environ | {
             "HOME": str(self.folder),
-            "ERL_DIST_PORT": str(port),
+            "ERL_DIST_PORT": str(free_port()),
             "ERL_INETRC": f"{self.folder}/etc/inetrc",
             "INET_DIST_INTERFACE": "127.0.0.1",
         }

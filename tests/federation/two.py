@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from tests.integration.managed import ENABLE, SM, Client
 from tests.integration.process import WAIT, Jabberd, Server
 from tests.net.authority import Authority
-from tests.scripts.stages import free_port
+from tests.ports import free_port
 
 _CONFIG: Final = """
 [listen]

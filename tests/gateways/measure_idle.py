@@ -25,7 +25,7 @@ from jabberd.storage.open import open_stores
 from jabberd.transports import key_of
 from jabberd.xmpp.jid import JID
 from tests.integration.process import Jabberd
-from tests.scripts.stages import free_port
+from tests.ports import free_port
 
 _CONFIG = """
 data = "{folder}/data"
@@ -63,9 +63,9 @@ def settled(pid: int, wait: float) -> tuple[float, float]:
 
 def measure(folder: Path, count: int, seconds: float) -> None:
     """One server with so many users."""
-    far_port = free_port(27000)
+    far_port = free_port()
     file = folder / "jabberd.toml"
-    file.write_text(_CONFIG.format(folder=folder, port=free_port(28000), far=far_port))
+    file.write_text(_CONFIG.format(folder=folder, port=free_port(), far=far_port))
     jabberd = Jabberd(folder)
     jabberd.out("user", "add", "someone@localhost", "--config", str(file), stdin="secret\n")
     results = []

@@ -26,7 +26,7 @@ from tests.integration.managed import REQUEST, SM, Client, body
 from tests.integration.process import Jabberd
 from tests.integration.slix import WAIT, Slix
 from tests.integration.wire import CLIENT, StreamEnd
-from tests.scripts.stages import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio
 MESSAGES = 150
@@ -119,7 +119,7 @@ class FarProcess:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "world.json"
-        self.port = free_port(25000)
+        self.port = free_port()
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -239,7 +239,7 @@ class Juliet:
 async def test_the_server_with_its_gateway_is_killed(tmp_path: Path) -> None:
     async with far_end() as far:
         jabberd = Jabberd(tmp_path)
-        port = free_port(26000)
+        port = free_port()
         file = tmp_path / "jabberd.toml"
         file.write_text(
             f'[listen]\nc2s = ["127.0.0.1:{port}"]\nc2s_tls = []\n[host."example.com"]\n'

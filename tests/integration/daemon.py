@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tests.integration.process import Jabberd
-from tests.scripts.stages import free_port
+from tests.ports import free_port
 
 How = Literal["stop", "restart", "kill"]
 _CONFIG: Final = """

@@ -13,7 +13,7 @@ import pytest_asyncio
 from tests.integration.managed import SM, Client, body
 from tests.integration.process import WAIT, Jabberd, Server
 from tests.integration.wire import stream_error
-from tests.scripts.stages import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio
 CONFIG = """

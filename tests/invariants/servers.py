@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from random import SystemRandom
 from typing import Final
 
 from jabberd.config import load
@@ -26,6 +25,7 @@ from jabberd.storage.api import Account
 from jabberd.storage.open import open_stores
 from tests.integration import process
 from tests.invariants.stream import DOMAIN, PASSWORD
+from tests.ports import free_port
 from tests.scripts.stages import installed
 
 _WAIT: Final = 30.0
@@ -247,7 +247,7 @@ class Prosody(Server):
         assert program is not None, "Debian's package prosody is not installed"
         until = time.monotonic() + _WAIT
         while time.monotonic() < until:
-            self.port = _free_port()
+            self.port = free_port()
             config = self.folder / "prosody.cfg.lua"
             config.write_text(
                 _PROSODY.format(
@@ -302,15 +302,6 @@ class Prosody(Server):
         log = self.folder / "log"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         return [line for line in lines if "error" in line]
-
-
-def _free_port() -> int:
-    """A port below the range of outgoing connections, by chance: others look for one too."""
-    while True:
-        port = SystemRandom().randrange(21000, 32000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 SERVERS: Final = {"jabberd": Jabberd, "prosody": Prosody}

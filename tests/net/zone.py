@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.ports import free_port
+
 BINARY: Final = shutil.which("dnsmasq") or shutil.which("dnsmasq", path="/usr/sbin")
-_FIRST, _LAST = 20_000, 32_000  # below what the system gives to those who ask for any port
 
 
 @asynccontextmanager
@@ -23,7 +23,7 @@ async def zone(folder: Path, records: Sequence[str]) -> AsyncIterator[str]:
         records: lines of dnsmasq's configuration, for names below "example".
     """
     assert BINARY is not None
-    port = _free_port()
+    port = free_port()
     file = folder / "dnsmasq.conf"
     lines = [
         f"port={port}", "listen-address=127.0.0.1", "bind-interfaces", "no-resolv", "no-hosts",
@@ -44,15 +44,3 @@ async def zone(folder: Path, records: Sequence[str]) -> AsyncIterator[str]:
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-def _free_port() -> int:
-    for port in range(_FIRST, _LAST):
-        try:
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                with socket.socket(type=kind) as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return port
-    raise OSError("no port is free")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from jabberd.net.certs import make_self_signed
+from tests.ports import free_port
 from tests.scripts.player import ACTORS, Stage
 
 DOMAIN: Final = "localhost"
@@ -23,22 +24,6 @@ _MODULES: Final = (
     "roster", "saslauth", "tls", "disco", "ping", "version", "time", "lastactivity", "vcard",
     "private", "uptime", "mam", "carbons", "csi", "csi_simple",
 )  # fmt: skip
-
-
-def free_port(first: int = 21000) -> int:
-    """A port on loopback that nobody uses now, below the range of outgoing connections.
-
-    Args:
-        first: where to look from; for a second port, behind the first one.
-    """
-    for port in range(first, 32000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("there is no free port")
 
 
 def installed() -> str | None:

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Final
 
+from tests.ports import free_port
+
 _START: Final = 30.0
-_FIRST, _LAST = 20_000, 32_000  # below what the system gives to those who ask for any port
 _POSTFIX_PROGRAMS: Final = Path("/usr/lib/postfix/sbin")
 MAIL: Final = "mail.example"
 """The domain of Dovecot's people."""
@@ -165,19 +166,6 @@ def missing() -> str:
         if not Path(program).exists():
             return f"{program} is not installed"
     return ""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    for _ in range(100):
-        with socket.socket() as probe:
-            number = _FIRST + int.from_bytes(os.urandom(2), "big") % (_LAST - _FIRST)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return number
-    raise OSError("no port is free")
 
 
 class Dovecot:

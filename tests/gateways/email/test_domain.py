@@ -18,8 +18,9 @@ from jabberd.gateways.events import Arrived, Event, Failed, File, Read, Text, Tr
 from jabberd.gateways.transport import Login, Network, NotDone, NotTaken, SignUpRefused
 from tests.gateways.email.conftest import Mailbox
 from tests.gateways.email.post_office import arrived, letter, said, send
-from tests.gateways.email.servers import MAIL, OURS, REFUSED, Postfix, free_port
+from tests.gateways.email.servers import MAIL, OURS, REFUSED, Postfix
 from tests.gateways.email.site import MemorySite
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio
 ROMEO, JULIET = "romeo@jabber.example", "juliet@jabber.example"

@@ -29,8 +29,9 @@ from jabberd.gateways.events import Trouble
 from jabberd.gateways.transport import LoginRefused, Lost, NotDone
 from tests.gateways.email.conftest import Mailbox
 from tests.gateways.email.post_office import arrived, said
-from tests.gateways.email.servers import MAIL, Postfix, free_port
+from tests.gateways.email.servers import MAIL, Postfix
 from tests.net.zone import BINARY, zone
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio
 _DATA = b"From: a@ours.example\r\nTo: b@x.example\r\nSubject: Hi\r\n\r\nHi\r\n"

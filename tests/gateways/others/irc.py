@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.gateways.others.program import Program, running, where
-from tests.scripts.stages import free_port
+from tests.ports import free_port
 
 NAME: Final = "irc.localhost"
 _WAIT: Final = 20.0
