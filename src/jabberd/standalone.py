@@ -8,11 +8,11 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 
+from jabberd.client.component import ComponentClient
 from jabberd.config import Config, StartError, parse_route
 from jabberd.config.folder import locked
 from jabberd.gateways.gateway import Gateway
 from jabberd.gateways.link import Far
-from jabberd.gateways.remote import RemoteLink
 from jabberd.net.clock import SystemClock
 from jabberd.storage.api import Stores
 from jabberd.storage.open import open_stores
@@ -56,10 +56,15 @@ async def running(config: Config, name: str, stores: Stores) -> AsyncIterator[Ga
     """
     table = config.gateway[name]
     host, port, _ = parse_route(table.server)
-    links: list[RemoteLink] = []
+    links: list[ComponentClient] = []
 
-    def connect(far: Far) -> RemoteLink:
-        links.append(RemoteLink(JID.parse(name), table.secret, (host, port), far))
+    def connect(far: Far) -> ComponentClient:
+        links.append(
+            ComponentClient(
+                JID.parse(name), table.secret, host, port,
+                receive=far.receive, up=far.up, down=far.down,
+            )
+        )  # fmt: skip
         return links[0]
 
     gateway = Gateway(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
@@ -123,14 +123,6 @@ class Transports:
                 clock.now,
                 token,
             )
-
-    def __len__(self) -> int:
-        return len(self._gateways)
-
-    @property
-    def servers(self) -> Mapping[str, JID]:
-        """Gateways by their domain, each with the host that it belongs to."""
-        return {name: link.server for name, link in self._links.items()}
 
     def infos(self) -> Sequence[GatewayInfo]:
         """What the operator sees."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 
+from jabberd.client.component import LinkLost
 from jabberd.gateways import presence
 from jabberd.gateways.acts import Acts
 from jabberd.gateways.commands import Commands
@@ -22,7 +23,7 @@ from jabberd.gateways.dialogue import Dialogue
 from jabberd.gateways.events import Event
 from jabberd.gateways.ids import Ids
 from jabberd.gateways.incoming import Incoming
-from jabberd.gateways.link import Connect, LinkLost
+from jabberd.gateways.link import Connect
 from jabberd.gateways.outgoing import Outgoing
 from jabberd.gateways.queues import Queues, Work
 from jabberd.gateways.requests import Requests

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from jabberd.client.component import LinkLost
 from jabberd.gateways.contacts import Contacts
 from jabberd.gateways.desk import Desk
 from jabberd.gateways.events import (
@@ -25,7 +26,6 @@ from jabberd.gateways.events import (
     Types,
 )
 from jabberd.gateways.ids import Sent, stanza_id
-from jabberd.gateways.link import LinkLost
 from jabberd.gateways.transport import BadAddress, Capability, NotTaken
 from jabberd.gateways.uploads import Uploads
 from jabberd.gateways.users import User

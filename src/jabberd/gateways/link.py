@@ -9,25 +9,18 @@ from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Iq, Stanza
 
 
-class LinkLost(Exception):  # noqa: N818 -- what became of it, read as such
-    """It is not known whether the server has a stanza: the connection broke (XEP-0114).
-
-    A server with stream management never leaves this open.
-    """
-
-
 class Link(Protocol):
     """The way to the server, for one domain."""
 
-    @property
-    def server(self) -> JID:
-        """The server itself."""
+    server: JID
+    """The server itself."""
 
     async def send(self, stanza: Stanza) -> None:
         """Hand over a stanza; when this returns, the server is responsible for it.
 
         Raises:
-            LinkLost: nobody knows whether it is.
+            client.component.LinkLost: nobody knows whether it is. A server with stream
+                management never leaves this open.
             StanzaError: the server cannot take it now.
         """
 

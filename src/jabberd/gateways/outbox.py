@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import structlog
 
+from jabberd.client.component import LinkLost
 from jabberd.gateways.desk import Desk
 from jabberd.gateways.events import File, Text, Trouble
 from jabberd.gateways.ids import Sent
-from jabberd.gateways.link import LinkLost
 from jabberd.gateways.transport import Capability, Lost, NotDone, Transport
 from jabberd.gateways.users import User
 from jabberd.storage.api import StorageError

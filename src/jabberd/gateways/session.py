@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
 import structlog
 
+from jabberd.client.component import LinkLost
 from jabberd.gateways import presence
 from jabberd.gateways.contacts import Contacts
 from jabberd.gateways.desk import Desk
 from jabberd.gateways.events import Event, Online, Show
 from jabberd.gateways.incoming import Incoming
-from jabberd.gateways.link import LinkLost
 from jabberd.gateways.outbox import Outbox
 from jabberd.gateways.transport import (
     Capability,
@@ -296,7 +296,3 @@ class Session:
     async def _say(self, text: str) -> None:
         with contextlib.suppress(LinkLost, StanzaError):
             await self._desk.say(self.user.jid, text)
-
-
-Find = Callable[[str], Session | None]
-"""Finds the session of a user, by the bare JID."""

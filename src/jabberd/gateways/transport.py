@@ -87,7 +87,6 @@ class Capability(Flag):
     RETRACTIONS = auto()
     FILES = auto()
     """Files go as files. Without it, their URL goes as text."""
-    AVATARS = auto()
     SUBJECTS = auto()
     STANDING = auto()
     """A login stays while the user is offline here, so that messages arrive at any time."""

@@ -101,9 +101,6 @@ class Users:
     def __iter__(self) -> Iterator[User]:
         return iter(list(self._users.values()))
 
-    def __len__(self) -> int:
-        return len(self._users)
-
     def get(self, jid: str) -> User | None:
         """A user by the bare JID."""
         return self._users.get(jid)

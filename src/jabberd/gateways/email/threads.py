@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -191,18 +190,6 @@ class Threads:
         # Who gives another subject begins another conversation.
         other = text.subject and base_subject(text.subject) != base_subject(found.subject)
         return None if other else found
-
-
-def new_message_id(unique: bytes, thread: str, domain: str) -> str:
-    """An identifier for a mail of ours.
-
-    Args:
-        unique: random.
-        thread: that it belongs to.
-        domain: of our mail addresses, in A-labels.
-    """
-    name = base64.b32encode(unique).decode().rstrip("=").lower()
-    return f"<{name}.{_key(thread)[:8]}@{domain}>"
 
 
 def base_subject(subject: str) -> str:

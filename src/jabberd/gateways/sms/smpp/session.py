@@ -163,11 +163,6 @@ class Session:
         """Whether a message may be sent now."""
         return self.state is State.BOUND and len(self._pending) < self.window
 
-    @property
-    def unanswered(self) -> tuple[int, ...]:
-        """The messages without an answer."""
-        return tuple(self._pending)
-
     def take(self) -> bytes:
         """What is to be written to the socket now."""
         data = bytes(self._out)
