@@ -8,7 +8,7 @@ from typing import Final
 
 from jabberd.gateways.acts import Acts
 from jabberd.gateways.desk import Desk
-from jabberd.gateways.signup import SignUps, check
+from jabberd.gateways.signup import TRUE, SignUps, check
 from jabberd.gateways.transport import Field, Form, Question
 from jabberd.xmpp.error import StanzaError
 from jabberd.xmpp.jid import JID
@@ -175,7 +175,7 @@ def _question(question: Field | None) -> str:
     if question.default:
         shown = question.default
         if question.kind == "boolean":
-            shown = "yes" if question.default == "1" else "no"
+            shown = "yes" if question.default in TRUE else "no"
         text += f'\nWrite "{_SKIP}" for: {shown}'
     elif not question.required:
         text += f'\nWrite "{_SKIP}" for none'

@@ -18,7 +18,7 @@ from jabberd.xmpp.jid import JID
 
 MANAGE: Final = "manage-roster"
 """The gateway's own field: whether it may write the user's contact list."""
-_TRUE: Final = frozenset({"1", "true", "yes", "y"})
+TRUE: Final = frozenset({"1", "true", "yes", "y"})
 _FALSE: Final = frozenset({"0", "false", "no", "n"})
 _MOST_PENDING: Final = 1_000
 _LONGEST_ANSWER: Final = 4_096
@@ -195,11 +195,11 @@ def check(form: Form, answers: Mapping[str, str]) -> dict[str, str]:
         text = answers.get(one.var, "")
         if len(text) > _LONGEST_ANSWER:
             raise _unacceptable(one, "this is too long")
-        if one.kind == "boolean" and text:
-            if text.lower() not in _TRUE | _FALSE:
-                raise _unacceptable(one, "yes or no is expected")
-            text = "1" if text.lower() in _TRUE else "0"
         text = text or one.default
+        if one.kind == "boolean" and text:
+            if text.lower() not in TRUE | _FALSE:
+                raise _unacceptable(one, "yes or no is expected")
+            text = "1" if text.lower() in TRUE else "0"
         if one.required and not text.strip():
             raise _unacceptable(one, "an answer is required")
         if one.options and text and text not in one.options:

@@ -144,6 +144,8 @@ async def test_a_console_client_without_forms(
         await client.logged("juliet@localhost/mcabber")
         for line in ("register", "Juliet", "-", "-", "-", "-"):
             await client.command(f"/say_to {GATEWAY} {line}")
+        # What is shown as the default is what "-" stands for, however a network writes it.
+        await client.history(GATEWAY, 'Write "-" for: yes')
         await client.history(GATEWAY, "You are registered as juliet@")
         # A backslash means something to mcabber; the old spelling with % does as well.
         old = mailbox.address.replace("@", "%")
