@@ -17,6 +17,8 @@ _CONFIG = """
 [listen]
 c2s = ["127.0.0.1:0"]
 c2s_tls = []
+http = []
+https = []
 component = ["127.0.0.1:{port}"]
 [host.localhost]
 [component."a.localhost"]

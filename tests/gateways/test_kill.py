@@ -242,7 +242,8 @@ async def test_the_server_with_its_gateway_is_killed(tmp_path: Path) -> None:
         port = free_port()
         file = tmp_path / "jabberd.toml"
         file.write_text(
-            f'[listen]\nc2s = ["127.0.0.1:{port}"]\nc2s_tls = []\n[host."example.com"]\n'
+            f'[listen]\nc2s = ["127.0.0.1:{port}"]\nc2s_tls = []\nhttp = []\nhttps = []\n'
+            '[host."example.com"]\n'
             f'[gateway."gw.example.com"]\nnetwork = "example"\nport = {far.port}\n'
         )
         where = ("--config", str(file))
